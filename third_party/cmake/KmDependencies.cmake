@@ -1,0 +1,139 @@
+# Defines km_dep::<name> for every line of third_party/lock. What a good system package offers is
+# taken from there; the rest is built once into a cache outside the tree (third_party/provide.sh).
+
+find_package(PkgConfig REQUIRED)
+set(km_third_party ${PROJECT_SOURCE_DIR}/third_party)
+
+# Sets <name>_version, <name>_min and <name>_debian from the lock file.
+function(km_lock_read name)
+  file(STRINGS ${km_third_party}/lock line REGEX "^${name}[ \t]")
+  if(NOT line)
+    message(FATAL_ERROR "third_party/lock has no line for ${name}")
+  endif()
+  string(REGEX REPLACE "[ \t]+" ";" fields "${line}")
+  list(GET fields 1 version)
+  list(GET fields 2 min)
+  list(GET fields 5 debian)
+  set(${name}_version ${version} PARENT_SCOPE)
+  set(${name}_min ${min} PARENT_SCOPE)
+  set(${name}_debian ${debian} PARENT_SCOPE)
+endfunction()
+
+# km_dep_system(name pkg_config_module): a package that only ever comes from the system.
+function(km_dep_system name module)
+  km_lock_read(${name})
+  pkg_check_modules(KM_${name} IMPORTED_TARGET GLOBAL QUIET ${module}>=${${name}_min})
+  if(NOT KM_${name}_FOUND)
+    message(FATAL_ERROR "${module} >= ${${name}_min} not found. "
+      "On Debian and its relatives: apt-get install ${${name}_debian}")
+  endif()
+  message(STATUS "${module} ${KM_${name}_VERSION}: system package")
+  add_library(km_dep::${name} ALIAS PkgConfig::KM_${name})
+endfunction()
+
+# km_dep_build(name result_var): builds the pinned package, or finds that it was built before.
+function(km_dep_build name result)
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS
+    ${km_third_party}/lock ${km_third_party}/recipes/${name}.sh)
+  set(file ${PROJECT_BINARY_DIR}/third_party-${name}.txt)
+  # Sanitizers and fuzzers are for our code: one build with the plain C compiler serves all presets.
+  execute_process(COMMAND ${CMAKE_COMMAND} -E env --unset=CC ${ARGN}
+      ${km_third_party}/provide.sh ${name} ${file}
+    RESULT_VARIABLE status)
+  if(NOT status EQUAL 0)
+    message(FATAL_ERROR "third_party: ${name} could not be made available, the reason stands above")
+  endif()
+  file(STRINGS ${file} prefix LIMIT_COUNT 1)
+  file(STRINGS ${prefix}/.complete made LIMIT_COUNT 1)
+  string(REGEX REPLACE " .*" "" version "${made}")
+  message(STATUS "${name} ${version}: ${prefix}")
+  km_lock_read(${name})
+  if(NOT version STREQUAL ${name}_version)
+    message(WARNING "${name} ${version} is not the pinned ${${name}_version}: KeyMesh is untested with it")
+  endif()
+  set(${result} ${prefix} PARENT_SCOPE)
+endfunction()
+
+# Is there a wolfSSL in the system that does all we need? Its headers can tell.
+function(km_probe_system_wolfssl result)
+  set(${result} FALSE PARENT_SCOPE)
+  if(KM_DEPS STREQUAL "BUILD")
+    return()
+  endif()
+  km_lock_read(wolfssl)
+  pkg_check_modules(KM_WOLFSSL IMPORTED_TARGET GLOBAL QUIET wolfssl>=${wolfssl_min})
+  if(NOT KM_WOLFSSL_FOUND)
+    return()
+  endif()
+  set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY) # the headers know, nothing needs linking
+  try_compile(KM_WOLFSSL_GOOD ${PROJECT_BINARY_DIR}/probe
+    SOURCES ${km_third_party}/cmake/probe_wolfssl.c
+    LINK_LIBRARIES PkgConfig::KM_WOLFSSL
+    OUTPUT_VARIABLE output)
+  if(KM_WOLFSSL_GOOD)
+    set(${result} TRUE PARENT_SCOPE)
+    return()
+  endif()
+  string(REGEX MATCHALL "wolfssl lacks [^\n\"]*" missing "${output}")
+  list(REMOVE_DUPLICATES missing)
+  if(NOT missing)
+    set(missing "${output}")
+  endif()
+  message(STATUS "system wolfssl ${KM_WOLFSSL_VERSION} is not enough: ${missing}")
+endfunction()
+
+# Archives that we built go into libkeymesh; packages of the system stay outside and are named in
+# keymesh.pc.
+set(KM_BUNDLED_ARCHIVES "")
+set(KM_PC_REQUIRES "libsodium libuv")
+
+km_dep_system(sodium libsodium)
+km_dep_system(uv libuv)
+km_dep_system(cjson libcjson)
+if(KM_TESTS)
+  km_dep_system(cmocka cmocka)
+endif()
+
+add_library(km_wolfssl INTERFACE)
+add_library(km_dep::wolfssl ALIAS km_wolfssl)
+km_probe_system_wolfssl(km_wolfssl_system)
+if(km_wolfssl_system)
+  message(STATUS "wolfssl ${KM_WOLFSSL_VERSION}: system package")
+  # What a static libwolfssl needs has to follow it on the command line.
+  set_property(TARGET PkgConfig::KM_WOLFSSL APPEND PROPERTY INTERFACE_LINK_LIBRARIES
+    Threads::Threads m)
+  target_link_libraries(km_wolfssl INTERFACE PkgConfig::KM_WOLFSSL)
+  string(APPEND KM_PC_REQUIRES " wolfssl")
+elseif(KM_DEPS STREQUAL "SYSTEM")
+  message(FATAL_ERROR "KM_DEPS=SYSTEM, but the system has no wolfssl that fits")
+else()
+  km_dep_build(wolfssl km_wolfssl_prefix)
+  list(APPEND KM_BUNDLED_ARCHIVES ${km_wolfssl_prefix}/lib/libwolfssl.a)
+  target_include_directories(km_wolfssl SYSTEM INTERFACE ${km_wolfssl_prefix}/include)
+  target_link_libraries(km_wolfssl INTERFACE
+    ${km_wolfssl_prefix}/lib/libwolfssl.a Threads::Threads m)
+endif()
+
+add_library(km_ngtcp2 INTERFACE)
+add_library(km_dep::ngtcp2 ALIAS km_ngtcp2)
+km_lock_read(ngtcp2)
+if(km_wolfssl_system)
+  # The helper must have been built against this very wolfSSL, which only the system can know.
+  pkg_check_modules(KM_NGTCP2 IMPORTED_TARGET GLOBAL QUIET
+    libngtcp2_crypto_wolfssl>=${ngtcp2_min} libngtcp2>=${ngtcp2_min})
+endif()
+if(KM_NGTCP2_FOUND AND km_wolfssl_system)
+  message(STATUS "ngtcp2 ${KM_NGTCP2_libngtcp2_VERSION}: system package")
+  target_link_libraries(km_ngtcp2 INTERFACE PkgConfig::KM_NGTCP2 km_wolfssl)
+  string(APPEND KM_PC_REQUIRES " libngtcp2_crypto_wolfssl libngtcp2")
+elseif(KM_DEPS STREQUAL "SYSTEM")
+  message(FATAL_ERROR "KM_DEPS=SYSTEM, but there is no libngtcp2_crypto_wolfssl >= ${ngtcp2_min}")
+else()
+  km_dep_build(ngtcp2 km_ngtcp2_prefix KM_WOLFSSL_PREFIX=${km_wolfssl_prefix})
+  set(km_ngtcp2_archives
+    ${km_ngtcp2_prefix}/lib/libngtcp2_crypto_wolfssl.a ${km_ngtcp2_prefix}/lib/libngtcp2.a)
+  list(PREPEND KM_BUNDLED_ARCHIVES ${km_ngtcp2_archives})
+  target_compile_definitions(km_ngtcp2 INTERFACE NGTCP2_STATICLIB)
+  target_include_directories(km_ngtcp2 SYSTEM INTERFACE ${km_ngtcp2_prefix}/include)
+  target_link_libraries(km_ngtcp2 INTERFACE ${km_ngtcp2_archives} km_wolfssl)
+endif()

@@ -1,0 +1,35 @@
+# shellcheck shell=bash
+# How wolfSSL is configured. Sourced by third_party/provide.sh, which keys its cache on this text.
+#
+# Never --enable-keylog-export: it writes every secret to ./sslkeylog.log unasked. HAVE_SECRET_CALLBACK
+# is what a key log on request needs.
+recipe_seconds=60
+recipe_tools='autoreconf libtoolize make'
+recipe_provides=lib/libwolfssl.a
+
+recipe_build() { # $1: source folder, $2: prefix; the working directory is empty and ours
+  local asm=()
+  case $("$CC" -dumpmachine) in
+    x86_64-*) asm=(--enable-intelasm --enable-sp-asm) ;;
+    aarch64-*) asm=(--enable-armasm --enable-sp-asm) ;;
+  esac
+  step configure
+  [ -x "$1/configure" ] || (cd "$1" && ./autogen.sh)
+  # TLS 1.3 with raw Ed25519 keys is all we speak: what X.509, RSA and TLS 1.2 bring stays out.
+  # WOLFSSL_HAPROXY makes the server's ALPN callback work without OPENSSL_ALL, which costs 3 KiB a
+  # connection. The prefix map keeps the temporary folder out of the archive.
+  "$1/configure" --prefix="$2" --libdir="$2/lib" --enable-static --disable-shared \
+    --enable-quic --enable-rpk --enable-ed25519 --enable-curve25519 --enable-mlkem \
+    --enable-session-ticket --enable-ticket-nonce-malloc --enable-earlydata \
+    --enable-keying-material --enable-alpn --enable-sni --enable-hkdf \
+    --enable-aesgcm-stream --enable-aesctr --enable-aesecb --enable-harden \
+    --disable-tlsv12 --disable-oldtls --disable-rsa --disable-dh --disable-ocsp \
+    --disable-sys-ca-certs --disable-examples --disable-crypttests --disable-benchmark \
+    "${asm[@]}" CC="$CC" CFLAGS="-O3 -g -fPIC -ffile-prefix-map=$(dirname "$1")=/wolfssl \
+-DHAVE_EX_DATA -DKEEP_PEER_CERT -DWOLFSSL_AES_DIRECT -DWOLFSSL_ALWAYS_VERIFY_CB \
+-DHAVE_SECRET_CALLBACK -DWOLFSSL_HAPROXY"
+  step compile
+  make -j"$KM_JOBS"
+  step install
+  make install
+}

@@ -1,0 +1,49 @@
+# shellcheck shell=bash
+# Installs what the machine lacks. Sourced by demo.sh, test.sh and .ci/run, with their folder as
+# working directory. Calls no package manager when everything is there.
+
+build_packages=(gcc libc6-dev make cmake ninja-build pkg-config autoconf automake libtool
+  xz-utils ca-certificates libsodium-dev libuv1-dev libcjson-dev)
+test_packages=(libcmocka-dev valgrind python3 procps)
+lint_packages=(clang clang-format clang-tidy g++ binutils file dpkg-dev)
+
+is_installed() {
+  [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2> /dev/null)" = installed ]
+}
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then
+    "$@"
+  elif command -v sudo > /dev/null; then
+    sudo "$@"
+  else
+    printf 'Installing packages needs root or sudo. As root, run:\n  %s\n' "$*" >&2
+    return 1
+  fi
+}
+
+install_packages() { # package...
+  local missing=() package
+  if ! command -v apt-get > /dev/null; then
+    printf '== no apt-get here: make sure that you have what Debian calls %s\n' "$*"
+    return 0
+  fi
+  for package in "$@"; do
+    is_installed "$package" || missing+=("$package")
+  done
+  if [ ${#missing[@]} = 0 ]; then
+    printf '== all packages are there\n'
+    return 0
+  fi
+  printf '== installing: %s\n' "${missing[*]}"
+  as_root apt-get -q update
+  as_root env DEBIAN_FRONTEND=noninteractive \
+    apt-get -q install -y --no-install-recommends "${missing[@]}"
+}
+
+# The interop tests need node and npm; any recent ones will do, and without them they are skipped.
+install_node() {
+  command -v node > /dev/null && command -v npm > /dev/null && return 0
+  install_packages nodejs npm ||
+    printf '!! no nodejs and npm: the tests against real iroh will be skipped\n'
+}
