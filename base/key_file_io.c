@@ -1,0 +1,172 @@
+/* Key files. */
+#include <errno.h>
+#include <fcntl.h>
+#include <keymesh/id.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/env.h"
+
+#define FILE_MAX 4096
+
+/* --- reading --------------------------------------------------------------------------------- */
+
+/* Checks the open file, so that what was checked is what is read. */
+static int check_file(int fd, const char *path, km_errinfo *err) {
+  struct stat st;
+  if (fstat(fd, &st) != 0) {
+    return km_fail_errno(err, errno, "cannot read the key file %s", path);
+  }
+  if (!S_ISREG(st.st_mode)) {
+    return km_fail(err, KM_ERR_BAD_KEY_FILE, "the key file %s is not a regular file", path);
+  }
+  if ((st.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
+    return km_fail(err, KM_ERR_KEY_FILE_MODE,
+                   "the key file %s can be read by others (mode %04o): run chmod 600 on it", path,
+                   (unsigned)(st.st_mode & 07777));
+  }
+  if (st.st_uid != geteuid() && st.st_uid != 0 && geteuid() != 0) {
+    return km_fail(err, KM_ERR_KEY_FILE_MODE, "the key file %s belongs to another user", path);
+  }
+  if (st.st_size > FILE_MAX) {
+    return km_fail(err, KM_ERR_BAD_KEY_FILE, "the key file %s is longer than %d bytes", path,
+                   FILE_MAX);
+  }
+  return 0;
+}
+
+static int read_all(int fd, const char *path, char *buf, size_t cap, size_t *ret_len,
+                    km_errinfo *err) {
+  size_t len = 0;
+  for (;;) {
+    ssize_t n = read(fd, buf + len, cap - len);
+    if (n < 0 && errno == EINTR) {
+      continue;
+    }
+    if (n < 0) {
+      (void)km_fail_errno(err, errno, "cannot read the key file %s", path);
+      return KM_ERR_IO;
+    }
+    len += (size_t)n;
+    if (n == 0 || len == cap) {
+      *ret_len = len;
+      return 0;
+    }
+  }
+}
+
+static int parse_file(km_secret_key **ret, const char *path, const char *text, size_t len,
+                      km_errinfo *err) {
+  if (len > 0 && text[len - 1] == '\n') {
+    len--;
+  }
+  int rv = km_secret_key_parse(ret, text, len, NULL);
+  if (rv == KM_ERR_BAD_KEY) {
+    return km_fail(err, KM_ERR_BAD_KEY_FILE, "the key file %s holds no secret key%s", path,
+                   len == 0 ? ": it is empty" : "");
+  }
+  return rv == 0 ? 0 : km_fail(err, rv, NULL);
+}
+
+int km_secret_key_load(km_secret_key **ret, const char *path, km_errinfo *err) {
+  if (ret == NULL || path == NULL) {
+    return km_fail(err, KM_ERR_FILE_NOT_FOUND, "no key file was named");
+  }
+  /* Without O_NONBLOCK a named pipe would hold us up. */
+  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  if (fd < 0) {
+    return km_fail_errno(err, errno, "cannot open the key file %s", path);
+  }
+  char buf[FILE_MAX + 1];
+  size_t len = 0;
+  int rv = check_file(fd, path, err);
+  if (rv == 0) {
+    rv = read_all(fd, path, buf, sizeof buf, &len, err);
+  }
+  (void)close(fd);
+  if (rv == 0) {
+    rv = parse_file(ret, path, buf, len, err);
+  }
+  sodium_memzero(buf, sizeof buf);
+  return rv;
+}
+
+/* --- writing --------------------------------------------------------------------------------- */
+
+static int write_all(int fd, const char *text, size_t len) {
+  while (len > 0) {
+    ssize_t n = write(fd, text, len);
+    if (n < 0 && errno == EINTR) {
+      continue;
+    }
+    if (n < 0) {
+      return errno;
+    }
+    text += n;
+    len -= (size_t)n;
+  }
+  return fsync(fd) == 0 ? 0 : errno;
+}
+
+/* Makes the name durable; where the directory cannot be opened it is the file system's matter. */
+static void sync_directory(const char *path) {
+  char dir[FILE_MAX];
+  const char *slash = strrchr(path, '/');
+  size_t len = slash == NULL ? 0 : (size_t)(slash - path);
+  if (len >= sizeof dir) {
+    return;
+  }
+  memcpy(dir, path, len);
+  dir[len] = '\0';
+  int fd = open(slash == NULL ? "." : (len == 0 ? "/" : dir), O_RDONLY | O_CLOEXEC | O_DIRECTORY);
+  if (fd >= 0) {
+    (void)fsync(fd);
+    (void)close(fd);
+  }
+}
+
+/* The key goes to a temporary file first; link() then gives it its name, and fails where a file of
+ * that name is. */
+static int write_new(const char *path, const char *text, size_t len, km_errinfo *err) {
+  size_t cap = strlen(path) + sizeof ".XXXXXX";
+  char *temp = malloc(cap);
+  if (temp == NULL) {
+    return km_fail(err, KM_ERR_NOMEM, NULL);
+  }
+  (void)snprintf(temp, cap, "%s.XXXXXX", path);
+  int fd = mkstemp(temp); /* mode 0600 */
+  if (fd < 0) {
+    int rv = km_fail_errno(err, errno, "cannot write the key file %s", path);
+    free(temp);
+    return rv;
+  }
+  int failed = write_all(fd, text, len);
+  if (close(fd) != 0 && failed == 0) {
+    failed = errno;
+  }
+  if (failed == 0 && link(temp, path) != 0) {
+    failed = errno;
+  }
+  (void)unlink(temp);
+  free(temp);
+  if (failed == 0) {
+    sync_directory(path);
+    return 0;
+  }
+  return km_fail_errno(err, failed, "cannot write the key file %s", path);
+}
+
+int km_secret_key_save(const km_secret_key *key, const char *path, km_errinfo *err) {
+  if (key == NULL || path == NULL || path[0] == '\0') {
+    return km_fail(err, KM_ERR_FILE_NOT_FOUND, "no key file was named");
+  }
+  char text[KM_SECRET_KEY_TEXT_CAP];
+  int len = km_secret_key_format(key, KM_KEY_PEM, text, sizeof text);
+  int rv = len < 0 ? km_fail(err, len, NULL) : write_new(path, text, (size_t)len, err);
+  sodium_memzero(text, sizeof text);
+  return rv;
+}
