@@ -1,0 +1,27 @@
+/* How many half-open handshakes each source has: one IPv4 address, or one IPv6 /64. Pure. */
+#ifndef KM_ENDPOINT_ADDR_COUNTER_H
+#define KM_ENDPOINT_ADDR_COUNTER_H
+
+#include "base/env.h"
+
+#include <keymesh/addr.h>
+
+typedef struct km_addr_count {
+  uint64_t prefix; /* family and network bits, never 0 */
+  uint32_t count;  /* 0: the slot is free */
+} km_addr_count;
+
+typedef struct km_addr_counter {
+  const km_env *env;
+  km_addr_count *slots;
+  size_t cap, used;
+  uint8_t key[16];
+} km_addr_counter;
+
+void km_addr_counter_init(km_addr_counter *counter, const km_env *env);
+void km_addr_counter_clear(km_addr_counter *counter);
+KM_NODISCARD int km_addr_counter_add(km_addr_counter *counter, const km_udp_addr *addr);
+void km_addr_counter_remove(km_addr_counter *counter, const km_udp_addr *addr);
+uint32_t km_addr_counter_get(const km_addr_counter *counter, const km_udp_addr *addr);
+
+#endif /* KM_ENDPOINT_ADDR_COUNTER_H */

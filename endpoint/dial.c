@@ -1,0 +1,156 @@
+/* Dialling: from an address with many ways to one connection. */
+#include <string.h>
+
+#include "endpoint/conn_impl.h"
+
+static int check(const km_endpoint *ep, km_conn **ret, const km_addr *addr, const char *alpn,
+                 const km_dial_options *options, km_errinfo *err) {
+  if (ep == NULL || ret == NULL || addr == NULL) {
+    return km_fail(err, KM_ERR_INVALID,
+                   "an endpoint, a place for the result and an address "
+                   "are needed");
+  }
+  if (options != NULL && options->size < sizeof options->size) {
+    return km_fail(err, KM_ERR_INVALID, "km_dial_options.size must be sizeof(km_dial_options)");
+  }
+  if (ep->state != KM_ENDPOINT_OPEN) {
+    return km_fail(err, KM_ERR_CLOSED, "the endpoint is closed");
+  }
+  size_t len = alpn == NULL ? 0 : strlen(alpn);
+  if (len == 0 || len > 255) {
+    return km_fail(err, KM_ERR_BAD_ALPN, NULL);
+  }
+  if (strchr(alpn, ',') != NULL) { /* wolfSSL takes the names as a list with commas */
+    return km_fail(err, KM_ERR_BAD_ALPN, "an ALPN that is dialled may not contain a comma");
+  }
+  if (km_id_equal(km_addr_id(addr), &ep->id)) {
+    return km_fail(err, KM_ERR_SELF_DIAL, NULL);
+  }
+  if (ep->conn_count >= ep->opt.max_connections) {
+    return km_fail(err, KM_ERR_LIMIT, "the endpoint has %zu connections, its limit",
+                   ep->conn_count);
+  }
+  return 0;
+}
+
+/* The ways to try: every address that a socket of ours can send to. */
+static int candidates(const km_endpoint *ep, const km_addr *addr, km_path_key *keys,
+                      size_t *ret_count, km_errinfo *err) {
+  size_t count = 0;
+  size_t given = km_addr_udp_count(addr);
+  for (size_t i = 0; i < given && count < KM_ADDR_MAX_DIRECT; i++) {
+    if (km_magicsock_key(ep->ms, km_addr_udp_at(addr, i), &keys[count]) == 0) {
+      count++;
+    }
+  }
+  *ret_count = count;
+  if (count > 0) {
+    return 0;
+  }
+  if (given > 0) {
+    return km_fail(err, KM_ERR_NO_ADDRESS,
+                   "none of the %zu addresses can be reached from the sockets bound here "
+                   "(IPv6 without an IPv6 socket, or the other way round)",
+                   given);
+  }
+  return km_fail(err, KM_ERR_NO_ADDRESS,
+                 km_addr_relay_count(addr) > 0
+                     ? "the address has only relays, which this version does not use: give a "
+                       "direct address"
+                     : "no address is known for the peer: give a ticket or an address");
+}
+
+static int copy_alpn(km_conn *conn, const char *alpn) {
+  size_t size = strlen(alpn) + 1;
+  conn->alpn = km_env_alloc(&conn->ep->env, size);
+  if (conn->alpn == NULL) {
+    return KM_ERR_NOMEM;
+  }
+  memcpy(conn->alpn, alpn, size);
+  return 0;
+}
+
+static int add_first_flight(km_conn *conn, const km_path_key *keys, size_t count) {
+  km_magicsock *ms = conn->ep->ms;
+  int rv = km_mixed_new(ms, keys, count, &conn->mixed);
+  if (rv != 0) {
+    conn->mixed = NULL;
+    return rv;
+  }
+  return km_quic_path_add(conn, conn->mixed); /* cannot fail: it is the first */
+}
+
+int km_endpoint_dial(km_endpoint *ep, km_conn **ret, const km_addr *addr, const char *alpn,
+                     const km_conn_callbacks *callbacks, void *ctx, const km_dial_options *options,
+                     km_errinfo *err) {
+  km_path_key keys[KM_ADDR_MAX_DIRECT];
+  size_t count = 0;
+  int rv = check(ep, ret, addr, alpn, options, err);
+  if (rv == 0) {
+    rv = candidates(ep, addr, keys, &count, err);
+  }
+  if (rv != 0) {
+    return rv;
+  }
+  km_dial_options opt = {0};
+  if (options != NULL) {
+    memcpy(&opt, options, options->size < sizeof opt ? options->size : sizeof opt);
+  }
+  km_conn *conn;
+  rv = km_conn_new(ep, true, &conn);
+  if (rv != 0) {
+    return km_fail(err, rv, NULL);
+  }
+  conn->remote_id = *km_addr_id(addr);
+  km_conn_take_callbacks(&conn->cb, callbacks);
+  conn->ctx = ctx;
+  rv = copy_alpn(conn, alpn);
+  if (rv == 0) {
+    rv = add_first_flight(conn, keys, count);
+  }
+  if (rv != 0) {
+    km_conn_free(conn);
+    return km_fail(err, rv, NULL);
+  }
+  rv = km_quic_client_new(conn, opt.timeout_ms != 0 ? opt.timeout_ms : ep->opt.handshake_timeout_ms,
+                          opt.early_data, err);
+  if (rv != 0) {
+    km_conn_free(conn);
+    return rv;
+  }
+  EP_LOG(ep, KM_LOG_DEBUG, KM_LOGC_ENDPOINT, &conn->remote_id, NULL, "dial",
+         "alpn=%s candidates=%zu", alpn, count);
+  km_conn_mark_dirty(conn);
+  *ret = conn;
+  return 0;
+}
+
+int km_endpoint_rebind(km_endpoint *ep, const km_udp_addr *bind, km_errinfo *err) {
+  if (ep == NULL || ep->state != KM_ENDPOINT_OPEN) {
+    return km_fail(err, KM_ERR_CLOSED, "the endpoint is closed");
+  }
+  const km_udp_addr any = {.family = 4};
+  const km_udp_addr *to = bind == NULL ? &any : bind;
+  if (to->family != 4 && to->family != 6) {
+    return km_fail(err, KM_ERR_INVALID, "the address to bind is neither IPv4 nor IPv6");
+  }
+  int rv = km_magicsock_rebind(ep->ms, to, err);
+  if (rv != 0) {
+    return rv;
+  }
+  for (km_list *n = ep->conns.next; n != &ep->conns; n = n->next) {
+    km_conn *conn = KM_LIST_ITEM(n, km_conn, all);
+    const km_path *path = km_quic_path_current(conn);
+    km_path_key key;
+    if (!conn->is_client || conn->state != KM_CONN_CONNECTED || path == NULL ||
+        path->key.way != KM_WAY_DIRECT || path->key.remote.family != to->family ||
+        km_magicsock_key(ep->ms, &path->key.remote, &key) != 0) {
+      continue;
+    }
+    km_errinfo why;
+    if (km_quic_migrate(conn, &key, &why) != 0) {
+      CONN_LOG(conn, KM_LOG_WARN, KM_LOGC_PATH, "migration-failed", "%s", why.text);
+    }
+  }
+  return 0;
+}

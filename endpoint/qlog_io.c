@@ -1,0 +1,92 @@
+#include "endpoint/qlog_io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "endpoint/conn_impl.h"
+
+struct km_qlog {
+  const km_env *env;
+  FILE *file;
+};
+
+int km_qlog_check_dir(const char *dir, km_errinfo *err) {
+  struct stat st;
+  if (stat(dir, &st) != 0) {
+    return km_fail_errno(err, errno, "cannot write qlog files to %s", dir);
+  }
+  if (!S_ISDIR(st.st_mode)) {
+    return km_fail(err, KM_ERR_FILE_NOT_FOUND, "cannot write qlog files to %s: not a directory",
+                   dir);
+  }
+  if (access(dir, W_OK | X_OK) != 0) {
+    return km_fail_errno(err, errno, "cannot write qlog files to %s", dir);
+  }
+  return 0;
+}
+
+static FILE *open_file(const km_env *env, const char *path) {
+  int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  FILE *file = fd < 0 ? NULL : fdopen(fd, "w");
+  if (file == NULL) {
+    KM_LOG(&env->logger, KM_LOG_WARN, KM_LOGC_QUIC, NULL, NULL, "qlog-failed",
+           "cannot create %s (errno %d)", path, errno);
+    if (fd >= 0) {
+      close(fd);
+    }
+  }
+  return file;
+}
+
+km_qlog *km_qlog_open(const km_env *env, const char *dir, const uint8_t *cid, size_t cid_len,
+                      bool client) {
+  char path[4096], hex[2 * KM_CID_MAX + 1];
+  if (cid_len > KM_CID_MAX) {
+    return NULL;
+  }
+  sodium_bin2hex(hex, sizeof hex, cid, cid_len);
+  int n = snprintf(path, sizeof path, "%s/%s_%s.sqlog", dir, hex, client ? "client" : "server");
+  if (n < 0 || (size_t)n >= sizeof path) {
+    return NULL;
+  }
+  km_qlog *qlog = km_env_zalloc(env, 1, sizeof *qlog);
+  if (qlog == NULL) {
+    return NULL;
+  }
+  qlog->env = env;
+  qlog->file = open_file(env, path);
+  if (qlog->file == NULL) {
+    km_env_free(env, qlog);
+    return NULL;
+  }
+  return qlog;
+}
+
+void km_qlog_close(km_qlog *qlog) {
+  if (qlog == NULL) {
+    return;
+  }
+  if (qlog->file != NULL) {
+    (void)fclose(qlog->file);
+  }
+  km_env_free(qlog->env, qlog);
+}
+
+void km_qlog_write(void *user_data, uint32_t flags, const void *data, size_t len) {
+  const km_conn *conn = user_data;
+  km_qlog *qlog = conn->qlog;
+  (void)flags;
+  if (qlog == NULL || qlog->file == NULL) {
+    return;
+  }
+  if (fwrite(data, 1, len, qlog->file) != len) { /* a full disk ends the log, not the connection */
+    KM_LOG(&qlog->env->logger, KM_LOG_WARN, KM_LOGC_QUIC, NULL, NULL, "qlog-failed",
+           "writing stopped (errno %d)", errno);
+    (void)fclose(qlog->file);
+    qlog->file = NULL;
+  }
+}

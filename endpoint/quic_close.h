@@ -1,0 +1,13 @@
+/* Ends of connections, and what is left of them: tombstones, which answer a peer that repeats
+ * packets with the same CONNECTION_CLOSE, or swallow them (RFC 9000 section 10.2). */
+#ifndef KM_ENDPOINT_QUIC_CLOSE_H
+#define KM_ENDPOINT_QUIC_CLOSE_H
+
+#include "endpoint/endpoint_impl.h"
+
+typedef struct km_tombstone km_tombstone;
+
+/* A packet came for a connection that is closed. */
+void km_tombstone_answer(km_tombstone *t, const km_path_key *from);
+
+#endif /* KM_ENDPOINT_QUIC_CLOSE_H */

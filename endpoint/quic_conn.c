@@ -1,0 +1,239 @@
+/* ngtcp2 around one connection: made, fed with packets and time. */
+#include <sodium.h>
+#include <string.h>
+
+#include "endpoint/conn_impl.h"
+#include "endpoint/qlog_io.h"
+#include "endpoint/quic_tls.h"
+
+#define FIRST_DCID_LEN 8 /* RFC 9000 section 7.2: at least 8 unpredictable bytes */
+#define ACTIVE_CID_LIMIT 7
+#define MAX_DATAGRAM_FRAME 65535 /* any size, as iroh */
+
+static void log_quic(void *user_data, char *msg, size_t len) {
+  km_conn *conn = user_data;
+  CONN_LOG(conn, KM_LOG_TRACE, KM_LOGC_QUIC, "ngtcp2", "%.*s", (int)len, msg);
+}
+
+static ngtcp2_cc_algo congestion(km_congestion cc) {
+  switch (cc) {
+  case KM_CC_BBR:
+    return NGTCP2_CC_ALGO_BBR;
+  case KM_CC_RENO:
+    return NGTCP2_CC_ALGO_RENO;
+  case KM_CC_CUBIC:
+    break;
+  }
+  return NGTCP2_CC_ALGO_CUBIC;
+}
+
+static void fill_settings(ngtcp2_settings *st, km_conn *conn, uint32_t timeout_ms,
+                          const ngtcp2_cid *original_dcid) {
+  const km_endpoint_options *o = &conn->ep->opt;
+  ngtcp2_settings_default(st);
+  st->cc_algo = congestion(o->congestion);
+  st->initial_ts = km_endpoint_now(conn->ep);
+  st->handshake_timeout = timeout_ms * KM_NS_PER_MS;
+  st->max_tx_udp_payload_size = o->max_udp_payload;
+  st->no_pmtud = !o->pmtud;
+  st->rand_ctx.native_handle = &conn->ep->env;
+  if (conn->ep->env.logger.sink != NULL &&
+      conn->ep->env.logger.filter.level[KM_LOGC_QUIC] >= KM_LOG_TRACE) {
+    st->log_write = log_quic;
+  }
+  if (o->qlog_dir != NULL) {
+    conn->qlog = km_qlog_open(&conn->ep->env, o->qlog_dir, original_dcid->data,
+                              original_dcid->datalen, conn->is_client);
+    st->qlog_write = conn->qlog == NULL ? NULL : km_qlog_write;
+  }
+}
+
+static void fill_params(ngtcp2_transport_params *tp, const km_endpoint_options *o) {
+  ngtcp2_transport_params_default(tp);
+  tp->initial_max_stream_data_bidi_local = o->stream_window;
+  tp->initial_max_stream_data_bidi_remote = o->stream_window;
+  tp->initial_max_stream_data_uni = o->stream_window;
+  tp->initial_max_data = o->connection_window;
+  tp->initial_max_streams_bidi = o->max_streams_bidi;
+  tp->initial_max_streams_uni = o->max_streams_uni;
+  tp->max_idle_timeout = o->idle_timeout_ms * KM_NS_PER_MS;
+  tp->active_connection_id_limit = ACTIVE_CID_LIMIT;
+  tp->max_datagram_frame_size = MAX_DATAGRAM_FRAME;
+}
+
+static void random_cid(const km_conn *conn, ngtcp2_cid *cid, size_t len) {
+  cid->datalen = len;
+  km_env_random(&conn->ep->env, cid->data, len);
+}
+
+static int add_cid(km_conn *conn, const ngtcp2_cid *cid) {
+  return km_cid_table_add(&conn->ep->cids, cid->data, cid->datalen, &conn->owner);
+}
+
+static void drop_cid(km_conn *conn, const ngtcp2_cid *cid) {
+  km_cid_table_remove(&conn->ep->cids, cid->data, cid->datalen, &conn->owner);
+}
+
+static int set_keep_alive(km_conn *conn) {
+  uint32_t ms = conn->ep->opt.keep_alive_ms;
+  ngtcp2_conn_set_keep_alive_timeout(conn->quic, ms == 0 ? UINT64_MAX : ms * KM_NS_PER_MS);
+  return 0;
+}
+
+static int make_client(km_conn *conn, uint32_t timeout_ms, const km_session_bytes *token) {
+  ngtcp2_callbacks cb;
+  ngtcp2_settings st;
+  ngtcp2_transport_params tp;
+  ngtcp2_path path;
+  ngtcp2_cid dcid, scid;
+  random_cid(conn, &dcid, FIRST_DCID_LEN);
+  random_cid(conn, &scid, KM_CID_LEN);
+  km_quic_fill_callbacks(&cb, true);
+  fill_settings(&st, conn, timeout_ms, &dcid);
+  fill_params(&tp, &conn->ep->opt);
+  st.token = token->ptr;
+  st.tokenlen = token->len;
+  st.token_type = NGTCP2_TOKEN_TYPE_NEW_TOKEN;
+  const km_quic_path *cp = &conn->paths[0];
+  path = (ngtcp2_path){{(ngtcp2_sockaddr *)(uintptr_t)&cp->local.sa, KM_PATH_LOCAL_LEN},
+                       {&cp->path->remote.sa, cp->path->remote_len},
+                       NULL};
+  if (add_cid(conn, &scid) != 0) {
+    return KM_ERR_NOMEM;
+  }
+  if (ngtcp2_conn_client_new(&conn->quic, &dcid, &scid, &path, NGTCP2_PROTO_VER_V1, &cb, &st, &tp,
+                             NULL, conn) != 0) {
+    drop_cid(conn, &scid);
+    return KM_ERR_NOMEM;
+  }
+  return set_keep_alive(conn);
+}
+
+static void free_secret(km_conn *conn, km_session_bytes *b) {
+  if (b->ptr != NULL) {
+    sodium_memzero(b->ptr, b->len);
+    km_env_free(&conn->ep->env, b->ptr);
+    b->ptr = NULL;
+  }
+}
+
+/* Remembered transport parameters make early data possible; what ngtcp2 refuses is not sent. */
+static void use_early_params(km_conn *conn, const km_session_bytes *params) {
+  if (params->ptr == NULL ||
+      ngtcp2_conn_decode_and_set_0rtt_transport_params(conn->quic, params->ptr, params->len) != 0) {
+    conn->early_offered = false;
+  }
+  conn->early = conn->early_offered ? KM_EARLY_PENDING : KM_EARLY_NONE;
+}
+
+int km_quic_client_new(km_conn *conn, uint32_t timeout_ms, bool early, km_errinfo *err) {
+  km_session_bytes params = {0}, token = {0};
+  int rv = km_quic_tls_start(conn, early, &params);
+  if (rv != 0) {
+    return km_fail(err, rv, "the TLS library could not start a handshake");
+  }
+  (void)km_session_cache_take_token(conn->ep->sessions, &conn->remote_id, conn->alpn, &token);
+  rv = make_client(conn, timeout_ms, &token);
+  if (rv == 0) {
+    ngtcp2_conn_set_tls_native_handle(conn->quic, conn->ssl);
+    use_early_params(conn, &params);
+  }
+  free_secret(conn, &params);
+  free_secret(conn, &token);
+  return rv == 0 ? 0 : km_fail(err, rv, NULL);
+}
+
+int km_quic_server_new(km_conn *conn, const ngtcp2_pkt_hd *hd, const ngtcp2_cid *original_dcid,
+                       bool retried) {
+  ngtcp2_callbacks cb;
+  ngtcp2_settings st;
+  ngtcp2_transport_params tp;
+  ngtcp2_cid scid;
+  km_session_bytes none;
+  km_endpoint *ep = conn->ep;
+  const ngtcp2_cid *first = original_dcid != NULL ? original_dcid : &hd->dcid;
+  random_cid(conn, &scid, KM_CID_LEN);
+  km_quic_fill_callbacks(&cb, false);
+  fill_settings(&st, conn, ep->opt.handshake_timeout_ms, first);
+  fill_params(&tp, &ep->opt);
+  tp.original_dcid = *first;
+  tp.original_dcid_present = 1;
+  if (retried) {
+    tp.retry_scid = hd->dcid;
+    tp.retry_scid_present = 1;
+  }
+  if (conn->progress.proven) {
+    st.token = hd->token;
+    st.tokenlen = hd->tokenlen;
+    st.token_type = retried ? NGTCP2_TOKEN_TYPE_RETRY : NGTCP2_TOKEN_TYPE_NEW_TOKEN;
+  }
+  tp.stateless_reset_token_present =
+      ngtcp2_crypto_generate_stateless_reset_token(tp.stateless_reset_token, ep->reset_secret,
+                                                   sizeof ep->reset_secret, &scid) == 0;
+  if (add_cid(conn, &scid) != 0) {
+    return KM_ERR_NOMEM;
+  }
+  const km_quic_path *cp = &conn->paths[0];
+  const ngtcp2_path path = {{(ngtcp2_sockaddr *)(uintptr_t)&cp->local.sa, KM_PATH_LOCAL_LEN},
+                            {&cp->path->remote.sa, cp->path->remote_len},
+                            NULL};
+  if (km_quic_tls_start(conn, false, &none) != 0 ||
+      ngtcp2_conn_server_new(&conn->quic, &hd->scid, &scid, &path, hd->version, &cb, &st, &tp, NULL,
+                             conn) != 0) {
+    drop_cid(conn, &scid);
+    return KM_ERR_NOMEM;
+  }
+  ngtcp2_conn_set_tls_native_handle(conn->quic, conn->ssl);
+  /* The client uses the id it chose until it has seen ours. */
+  if (add_cid(conn, &hd->dcid) != 0) {
+    return KM_ERR_NOMEM;
+  }
+  return set_keep_alive(conn);
+}
+
+static uint64_t packets_received(const km_conn *conn) {
+  ngtcp2_conn_info info;
+  ngtcp2_conn_get_conn_info2(conn->quic, &info);
+  return info.pkt_recv;
+}
+
+int km_quic_read(km_conn *conn, const km_path_key *from, uint8_t ecn, const uint8_t *data,
+                 size_t len) {
+  ngtcp2_path_storage ps;
+  km_quic_path *known;
+  if (!km_quic_path_of_source(conn, from, &ps, &known)) {
+    conn->ep->stats.rx_dropped++;
+    return 0;
+  }
+  const ngtcp2_pkt_info pi = {.ecn = ecn};
+  /* Whether the packet was genuine matters only where it can teach us a path. */
+  bool curious = known == NULL || (conn->mixed != NULL && !conn->mixed_final);
+  uint64_t before = curious ? packets_received(conn) : 0;
+  conn->answering =
+      conn->mixed == NULL || conn->mixed_final ? NULL : km_mixed_candidate(conn->mixed, from);
+  conn->in_quic = true;
+  int rv = ngtcp2_conn_read_pkt(conn->quic, &ps.path, &pi, data, len, km_endpoint_now(conn->ep));
+  conn->in_quic = false;
+  conn->answering = NULL;
+  conn->ecn_seen = conn->ecn_seen || ecn != 0;
+  if (!curious || packets_received(conn) > before) {
+    km_quic_path_accepted(conn, known, from, len);
+  }
+  return rv;
+}
+
+void km_quic_timeout(km_conn *conn) {
+  km_ts now = km_endpoint_now(conn->ep);
+  if (conn->state != KM_CONN_CLOSING && ngtcp2_conn_get_expiry2(conn->quic) <= now) {
+    if (conn->mixed != NULL && !conn->mixed_final) {
+      km_mixed_answered(conn->mixed, NULL); /* no answer in time: try all candidates again */
+    }
+    conn->in_quic = true;
+    int rv = ngtcp2_conn_handle_expiry(conn->quic, now);
+    conn->in_quic = false;
+    if (rv != 0) {
+      km_conn_close_by_liberr(conn, rv);
+    }
+  }
+  km_conn_mark_dirty(conn);
+}

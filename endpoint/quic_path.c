@@ -1,0 +1,388 @@
+/* Paths of a connection: what ngtcp2 sees as (local, remote) addresses, and the km_path behind.
+ *
+ * Dialling: the first flight goes over a mixed path; a migration adds another. Every path has its
+ * own synthetic local address, because ngtcp2 moves a client only when that changes.
+ * Accepting: all paths share one local address, so that a peer whose address changed under it (NAT
+ * rebinding) keeps its connection id, as RFC 9000 section 9.5 allows; paths differ by remote. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/udp_addr.h"
+#include "endpoint/conn_impl.h"
+
+#define PRUNE_AFTER_PTOS 3u
+#define PRUNE_AFTER_MIN_NS (3 * KM_NS_PER_S)
+
+/* Scope ids are left out, as in ngtcp2's own comparison. */
+static bool same_sockaddr(const struct sockaddr *a, const struct sockaddr *b) {
+  if (a->sa_family != b->sa_family) {
+    return false;
+  }
+  if (a->sa_family == AF_INET) {
+    const struct sockaddr_in *x = (const void *)a, *y = (const void *)b;
+    return x->sin_port == y->sin_port && x->sin_addr.s_addr == y->sin_addr.s_addr;
+  }
+  const struct sockaddr_in6 *x = (const void *)a, *y = (const void *)b;
+  return x->sin6_port == y->sin6_port &&
+         memcmp(&x->sin6_addr, &y->sin6_addr, sizeof x->sin6_addr) == 0;
+}
+
+static void fill(const km_quic_path *cp, ngtcp2_path *ret) {
+  *ret = (ngtcp2_path){{(ngtcp2_sockaddr *)(uintptr_t)&cp->local.sa, KM_PATH_LOCAL_LEN},
+                       {(ngtcp2_sockaddr *)(uintptr_t)&cp->path->remote.sa, cp->path->remote_len},
+                       NULL};
+}
+
+static km_quic_path *entry_of(km_conn *conn, const km_path *path) {
+  for (size_t i = 0; i < conn->path_count; i++) {
+    if (conn->paths[i].path == path) {
+      return &conn->paths[i];
+    }
+  }
+  return NULL;
+}
+
+km_quic_path *km_quic_path_of_addrs(km_conn *conn, const ngtcp2_path *path) {
+  for (size_t i = 0; i < conn->path_count; i++) {
+    km_quic_path *cp = &conn->paths[i];
+    if (same_sockaddr(&cp->local.sa, path->local.addr) &&
+        same_sockaddr(&cp->path->remote.sa, path->remote.addr)) {
+      return cp;
+    }
+  }
+  return NULL;
+}
+
+static const km_quic_path *in_use(const km_conn *conn) {
+  return conn->quic == NULL
+             ? NULL
+             : km_quic_path_of_addrs((km_conn *)(uintptr_t)conn, ngtcp2_conn_get_path2(conn->quic));
+}
+
+static km_path *concrete(km_path *path) {
+  return path->key.way == KM_WAY_MIXED ? km_mixed_current(path) : path;
+}
+
+km_path *km_quic_path_current(const km_conn *conn) {
+  const km_quic_path *cp = in_use(conn);
+  return cp == NULL ? NULL : concrete(cp->path);
+}
+
+static void remove_entry(km_conn *conn, size_t i) {
+  km_path *path = conn->paths[i].path;
+  if (path == conn->mixed) {
+    conn->mixed = NULL;
+  }
+  if (path == conn->probing) {
+    conn->probing = NULL;
+  }
+  conn->current = NULL; /* looked up again; never left pointing at what may be freed */
+  conn->path_count--;
+  memmove(&conn->paths[i], &conn->paths[i + 1], (conn->path_count - i) * sizeof conn->paths[0]);
+  km_path_unref(conn->ep->ms, path);
+}
+
+/* Makes room by giving up what is least missed: not in use, not being probed, unproven first. */
+static bool make_room(km_conn *conn) {
+  const km_quic_path *used = in_use(conn);
+  size_t victim = conn->path_count;
+  for (size_t i = 0; i < conn->path_count; i++) {
+    const km_quic_path *cp = &conn->paths[i];
+    if (cp == used || cp->path == conn->probing) {
+      continue;
+    }
+    const km_quic_path *best = victim < conn->path_count ? &conn->paths[victim] : NULL;
+    if (best == NULL || (best->validated && !cp->validated) ||
+        (best->validated == cp->validated && cp->last_rx < best->last_rx)) {
+      victim = i;
+    }
+  }
+  if (victim == conn->path_count) {
+    return false;
+  }
+  km_path *current = conn->current;
+  bool keep = concrete(conn->paths[victim].path) != current;
+  remove_entry(conn, victim);
+  conn->current = keep ? current : NULL;
+  return true;
+}
+
+int km_quic_path_add(km_conn *conn, km_path *path) {
+  if (conn->path_count == KM_CONN_MAX_PATHS && !make_room(conn)) {
+    return KM_ERR_LIMIT;
+  }
+  km_quic_path *cp = &conn->paths[conn->path_count++];
+  *cp = (km_quic_path){.path = path};
+  cp->local = conn->is_client ? path->local : conn->server_local;
+  cp->last_rx = km_endpoint_now(conn->ep);
+  return 0;
+}
+
+/* --- receiving ------------------------------------------------------------------------------- */
+
+static km_quic_path *client_entry(km_conn *conn, const km_path_key *from) {
+  for (size_t i = 0; i < conn->path_count; i++) {
+    km_quic_path *cp = &conn->paths[i];
+    if (cp->path->key.way != KM_WAY_MIXED) {
+      if (km_path_key_matches(&cp->path->key, from)) {
+        return cp;
+      }
+      continue;
+    }
+    const km_path *candidate = km_mixed_candidate(cp->path, from);
+    if (candidate != NULL && (!conn->mixed_final || candidate == km_mixed_current(cp->path))) {
+      return cp;
+    }
+  }
+  return NULL;
+}
+
+static km_quic_path *server_entry(km_conn *conn, const km_path_key *from) {
+  for (size_t i = 0; i < conn->path_count; i++) {
+    if (km_path_key_matches(&conn->paths[i].path->key, from)) {
+      return &conn->paths[i];
+    }
+  }
+  return NULL;
+}
+
+bool km_quic_path_of_source(km_conn *conn, const km_path_key *from, ngtcp2_path_storage *ret,
+                            km_quic_path **ret_known) {
+  km_quic_path *cp = conn->is_client ? client_entry(conn, from) : server_entry(conn, from);
+  *ret_known = cp;
+  ngtcp2_path_storage_zero(ret);
+  if (cp != NULL) {
+    ngtcp2_path path;
+    fill(cp, &path);
+    ngtcp2_path_copy(&ret->path, &path);
+    return true;
+  }
+  /* RFC 9000 section 9: no moving before the handshake is done. Copies of a first flight that
+   * came by several ways end here. */
+  if (conn->is_client || !conn->progress.completed || from->way != KM_WAY_DIRECT) {
+    return false;
+  }
+  struct sockaddr_storage remote;
+  const ngtcp2_path path = {
+      {&conn->server_local.sa, KM_PATH_LOCAL_LEN},
+      {(ngtcp2_sockaddr *)&remote, km_udp_addr_to_sockaddr(&from->remote, &remote)},
+      NULL};
+  ngtcp2_path_copy(&ret->path, &path);
+  return true;
+}
+
+static void learn(km_conn *conn, const km_path_key *from) {
+  km_path *path;
+  if (km_magicsock_path(conn->ep->ms, from, &path) != 0) {
+    return; /* the peer stays where it was */
+  }
+  /* The same remote through another socket of ours: ngtcp2 cannot tell them apart, so the newer
+   * way takes the place of the older. */
+  for (size_t i = 0; i < conn->path_count; i++) {
+    if (same_sockaddr(&conn->paths[i].path->remote.sa, &path->remote.sa)) {
+      km_path_unref(conn->ep->ms, conn->paths[i].path);
+      conn->paths[i].path = path;
+      conn->current = NULL;
+      return;
+    }
+  }
+  if (km_quic_path_add(conn, path) != 0) {
+    km_path_unref(conn->ep->ms, path);
+  }
+}
+
+void km_quic_path_accepted(km_conn *conn, km_quic_path *known, const km_path_key *from,
+                           size_t bytes) {
+  if (known == NULL) {
+    learn(conn, from);
+    known = server_entry(conn, from);
+    if (known == NULL) {
+      return;
+    }
+  }
+  km_path *path = known->path;
+  if (path->key.way == KM_WAY_MIXED) {
+    path = km_mixed_candidate(path, from);
+    if (!conn->mixed_final) {
+      km_mixed_answered(known->path, path);
+    }
+  }
+  known->last_rx = km_endpoint_now(conn->ep);
+  if (path != NULL) {
+    km_path_received(path, 1, bytes);
+  }
+}
+
+/* --- the path in use ------------------------------------------------------------------------- */
+
+void km_quic_path_settle(km_conn *conn) {
+  if (conn->mixed != NULL) {
+    if (conn->answering != NULL) {
+      km_mixed_answered(conn->mixed, conn->answering);
+    }
+    conn->mixed_final = true;
+  }
+  if (conn->path_count > 0) {
+    conn->paths[0].validated = true; /* by the handshake, RFC 9000 section 8.1 */
+  }
+}
+
+void km_quic_path_check(km_conn *conn) {
+  if (conn->state != KM_CONN_CONNECTED || !conn->progress.completed) {
+    return;
+  }
+  km_path *now = km_quic_path_current(conn);
+  if (now == NULL || now == conn->current) {
+    return;
+  }
+  conn->current = now;
+  conn->migrations++;
+  conn->prune_at = km_endpoint_now(conn->ep) + PRUNE_AFTER_MIN_NS +
+                   PRUNE_AFTER_PTOS * ngtcp2_conn_get_pto2(conn->quic);
+  CONN_LOG(conn, KM_LOG_INFO, KM_LOGC_PATH, "selected", "changes=%llu",
+           (unsigned long long)conn->migrations);
+  if (conn->cb.on_path != NULL) {
+    km_path_info info;
+    km_quic_path_info(conn, now, &info);
+    conn->cb.on_path(conn->ctx, conn, &info);
+  }
+}
+
+void km_quic_path_prune(km_conn *conn) {
+  km_ts now = km_endpoint_now(conn->ep);
+  km_ts quiet = PRUNE_AFTER_PTOS * ngtcp2_conn_get_pto2(conn->quic);
+  conn->prune_at = KM_TS_NEVER;
+  for (size_t i = conn->path_count; i-- > 0;) {
+    km_quic_path *cp = &conn->paths[i];
+    if (cp == in_use(conn) || cp->path == conn->probing) {
+      continue;
+    }
+    if (now - cp->last_rx < quiet) {
+      conn->prune_at = now + quiet;
+      continue;
+    }
+    km_path *current = conn->current;
+    remove_entry(conn, i);
+    conn->current = current;
+  }
+}
+
+void km_quic_paths_clear(km_conn *conn) {
+  while (conn->path_count > 0) {
+    remove_entry(conn, conn->path_count - 1);
+  }
+}
+
+void km_quic_path_validated(km_conn *conn, const ngtcp2_path *path, bool ok) {
+  km_quic_path *cp = km_quic_path_of_addrs(conn, path);
+  if (cp == NULL) {
+    return;
+  }
+  cp->validated = ok;
+  if (cp->path == conn->probing) {
+    conn->probing = NULL;
+    if (!ok) {
+      CONN_LOG(conn, KM_LOG_WARN, KM_LOGC_PATH, "validation-failed", "%s",
+               "the peer did not answer on the new path; staying on the old one");
+    }
+  }
+}
+
+/* --- migration ------------------------------------------------------------------------------- */
+
+static int migration_error(int liberr, km_errinfo *err) {
+  switch (liberr) {
+  case NGTCP2_ERR_INVALID_STATE:
+    return km_fail(err, KM_ERR_STATE, "the handshake is not confirmed yet, or the peer forbids it");
+  case NGTCP2_ERR_CONN_ID_BLOCKED:
+    return km_fail(err, KM_ERR_PATH_REFUSED, "the peer gave no connection id for another path");
+  case NGTCP2_ERR_NOMEM:
+    return km_fail(err, KM_ERR_NOMEM, NULL);
+  default:
+    return km_fail(err, KM_ERR_PATH_REFUSED, "migration is not possible: %s",
+                   ngtcp2_strerror(liberr));
+  }
+}
+
+int km_quic_migrate(km_conn *conn, const km_path_key *key, km_errinfo *err) {
+  if (!conn->is_client || !conn->progress.confirmed) {
+    return km_fail(err, KM_ERR_STATE,
+                   conn->is_client ? "the handshake is not confirmed yet"
+                                   : "only the side that dialled can move a connection");
+  }
+  if (conn->in_quic) {
+    conn->migration_key = *key;
+    conn->migration_due = true;
+    km_conn_mark_dirty(conn);
+    return 0;
+  }
+  const km_path *current = km_quic_path_current(conn);
+  if (current != NULL && km_path_key_matches(&current->key, key)) {
+    return 0;
+  }
+  km_path *path;
+  int rv = km_magicsock_path(conn->ep->ms, key, &path);
+  if (rv != 0) {
+    return km_fail(err, rv, NULL);
+  }
+  km_quic_path *cp = entry_of(conn, path);
+  if (cp != NULL) {
+    km_path_unref(conn->ep->ms, path);
+  } else {
+    rv = km_quic_path_add(conn, path);
+    if (rv != 0) {
+      km_path_unref(conn->ep->ms, path);
+      return km_fail(err, rv, "the connection has %d paths already", KM_CONN_MAX_PATHS);
+    }
+    cp = entry_of(conn, path);
+  }
+  ngtcp2_path to;
+  fill(cp, &to);
+  rv = ngtcp2_conn_initiate_migration(conn->quic, &to, km_endpoint_now(conn->ep));
+  km_conn_mark_dirty(conn);
+  if (rv != 0) {
+    conn->prune_at = km_endpoint_now(conn->ep);
+    return migration_error(rv, err);
+  }
+  conn->probing = path;
+  return 0;
+}
+
+/* --- words and figures ----------------------------------------------------------------------- */
+
+void km_quic_path_info(const km_conn *conn, const km_path *path, km_path_info *ret) {
+  memset(ret, 0, sizeof *ret);
+  ret->kind = path->key.way == KM_WAY_DIRECT  ? KM_PATH_DIRECT
+              : path->key.way == KM_WAY_RELAY ? KM_PATH_RELAY
+                                              : KM_PATH_NONE;
+  ret->remote = path->key.remote;
+  ret->local = km_magicsock_local_of(conn->ep->ms, path);
+  ret->tx_bytes = path->tx_bytes;
+  ret->rx_bytes = path->rx_bytes;
+  ret->selected = path == km_quic_path_current(conn);
+  for (size_t i = 0; i < conn->path_count; i++) {
+    if (concrete(conn->paths[i].path) == path) {
+      ret->validated = conn->paths[i].validated;
+    }
+  }
+  if (ret->selected) {
+    ngtcp2_conn_info info;
+    ngtcp2_conn_get_conn_info2(conn->quic, &info);
+    ret->rtt_us = info.min_rtt == UINT64_MAX ? 0 : info.smoothed_rtt / 1000;
+  }
+}
+
+void km_path_text(const km_path *path, char *buf, size_t cap) {
+  if (path->key.way != KM_WAY_DIRECT || km_udp_addr_format(&path->key.remote, buf, cap) < 0) {
+    (void)snprintf(buf, cap, "%s", path->key.way == KM_WAY_RELAY ? "relay" : "first-flight");
+  }
+}
+
+const char *km_conn_path_text(const km_conn *conn, char *buf, size_t cap) {
+  const km_path *path = km_quic_path_current(conn);
+  if (path == NULL) {
+    return NULL;
+  }
+  km_path_text(path, buf, cap);
+  return buf;
+}
