@@ -1,0 +1,351 @@
+/* What an endpoint's options change: key exchange, congestion control, logs, keys, sockets. */
+#include <cjson/cJSON.h>
+#include <dirent.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "test/endpoint/tap.h"
+
+static km_conn_stats stats_of(const lab_conn *c) {
+  km_conn_stats stats = {.size = sizeof stats};
+  assert_int_equal(km_conn_get_stats(c->conn, &stats), 0);
+  return stats;
+}
+
+static void post_quantum_can_be_preferred(void **state) {
+  (void)state;
+  static const char *const want[4] = {"X25519", NULL, NULL, "X25519MLKEM768"};
+  for (int i = 0; i < 4; i++) { /* neither, the server, the client, both */
+    lab l;
+    km_endpoint_options opt;
+    lab_open(&l);
+    lab_options(&opt);
+    opt.prefer_post_quantum = (i & 1) != 0;
+    lab_endpoint *server = lab_server_open(&l, &opt, LAB_ECHO);
+    opt.prefer_post_quantum = (i & 2) != 0;
+    lab_conn *c = lab_connect(lab_endpoint_open(&l, &opt), server, NULL);
+    if (want[i] != NULL) {
+      assert_string_equal(stats_of(c).group, want[i]);
+      assert_string_equal(stats_of(server->accepted[0]).group, want[i]);
+    }
+    lab_expect_echo(c, 10000);
+    lab_close(&l);
+  }
+}
+
+static void every_switch_works_off_and_on(void **state) {
+  (void)state;
+  for (unsigned i = 0; i < 8; i++) {
+    lab l;
+    km_endpoint_options opt;
+    lab_open(&l);
+    lab_options(&opt);
+    opt.gso = (i & 1) != 0;
+    opt.ecn = (i & 2) != 0;
+    opt.pmtud = (i & 4) != 0;
+    lab_endpoint *server = lab_server_open(&l, &opt, LAB_ECHO);
+    lab_conn *c = lab_connect(lab_endpoint_open(&l, &opt), server, NULL);
+    lab_expect_echo(c, 4 << 20);
+    lab_run_for(&l, 200);
+    km_conn_stats s = stats_of(c);
+    if (opt.pmtud) {
+      assert_in_range(s.mtu, 1201, 1452);
+    } else {
+      assert_int_equal(s.mtu, 1200);
+    }
+    if (!opt.ecn) {
+      assert_false(s.ecn);
+    }
+    lab_close(&l);
+  }
+}
+
+static void jumbo_packets_on_request(void **state) {
+  (void)state;
+  lab l;
+  km_endpoint_options opt;
+  lab_open(&l);
+  lab_options(&opt);
+  opt.max_udp_payload = 8952;
+  lab_endpoint *server = lab_server_open(&l, &opt, LAB_ECHO);
+  lab_conn *c = lab_connect(lab_endpoint_open(&l, &opt), server, NULL);
+  lab_expect_echo(c, 4 << 20);
+  LAB_WAIT_S(&l, 10, stats_of(c).mtu > 1452);
+  lab_expect_echo(c, 1 << 20);
+  lab_close(&l);
+}
+
+static void keys_can_be_updated(void **state) {
+  (void)state;
+  lab l;
+  lab_open(&l);
+  lab_endpoint *server = lab_server_open(&l, NULL, LAB_ECHO);
+  lab_conn *c = lab_dial(lab_endpoint_open(&l, NULL), server, NULL);
+  assert_int_equal(km_conn_update_keys(c->conn), KM_ERR_STATE);
+  LAB_WAIT(&l, c->connected > 0 && server->accepted_count > 0);
+  lab_conn *sides[2] = {c, server->accepted[0]};
+  for (unsigned i = 0; i < 6; i++) {
+    lab_conn *side = sides[i % 2];
+    lab_expect_echo(c, 50000);
+    uint64_t before = stats_of(side).key_updates;
+    int rv;
+    /* One a few round trips at most (RFC 9001 section 6.5). */
+    LAB_WAIT(&l, (rv = km_conn_update_keys(side->conn)) != KM_ERR_STATE);
+    assert_int_equal(rv, 0);
+    assert_int_equal(km_conn_update_keys(side->conn), KM_ERR_STATE);
+    lab_expect_echo(c, 50000);
+    LAB_WAIT(&l, stats_of(side).key_updates > before);
+  }
+  LAB_WAIT(&l, stats_of(c).key_updates == 6);
+  LAB_WAIT(&l, stats_of(server->accepted[0]).key_updates == 6);
+  lab_close(&l);
+}
+
+/* --- files ----------------------------------------------------------------------------------- */
+
+static char *make_dir(char *path) {
+  strcpy(path, "km-test-XXXXXX");
+  assert_non_null(mkdtemp(path));
+  return path;
+}
+
+static char *read_file(const char *path, size_t *ret_len) {
+  FILE *f = fopen(path, "rb");
+  assert_non_null(f);
+  assert_int_equal(fseek(f, 0, SEEK_END), 0);
+  long len = ftell(f);
+  rewind(f);
+  char *data = malloc((size_t)len + 1);
+  assert_non_null(data);
+  assert_int_equal(fread(data, 1, (size_t)len, f), len);
+  data[len] = '\0';
+  fclose(f);
+  *ret_len = (size_t)len;
+  return data;
+}
+
+/* RFC 7464: each record is 0x1e, one JSON value, a newline. Returns the number of records. */
+static size_t check_json_seq(const char *data, size_t len) {
+  size_t records = 0;
+  size_t at = 0;
+  while (at < len) {
+    assert_int_equal(data[at], 0x1e);
+    const char *end = memchr(data + at, '\n', len - at);
+    assert_non_null(end);
+    cJSON *json = cJSON_ParseWithLength(data + at + 1, (size_t)(end - data) - at - 1);
+    assert_non_null(json);
+    assert_true(cJSON_IsObject(json));
+    if (records == 0) {
+      assert_non_null(cJSON_GetObjectItem(json, "qlog_version"));
+    } else {
+      assert_non_null(cJSON_GetObjectItem(json, "name"));
+      assert_non_null(cJSON_GetObjectItem(json, "time"));
+    }
+    cJSON_Delete(json);
+    records++;
+    at = (size_t)(end - data) + 1;
+  }
+  return records;
+}
+
+static void qlog_files_are_json_sequences(void **state) {
+  (void)state;
+  lab l;
+  km_endpoint_options opt;
+  char dir[32], path[512];
+  lab_open(&l);
+  lab_options(&opt);
+  opt.qlog_dir = make_dir(dir);
+  lab_endpoint *server = lab_server_open(&l, &opt, LAB_ECHO);
+  lab_conn *c = lab_connect(lab_endpoint_open(&l, &opt), server, NULL);
+  lab_expect_echo(c, 100000);
+  lab_conn_close(c, 0, NULL);
+  lab_close(&l);
+  DIR *d = opendir(dir);
+  assert_non_null(d);
+  int files = 0;
+  for (struct dirent *e; (e = readdir(d)) != NULL;) {
+    if (e->d_name[0] == '.') {
+      continue;
+    }
+    size_t len;
+    snprintf(path, sizeof path, "%s/%s", dir, e->d_name);
+    char *data = read_file(path, &len);
+    assert_true(check_json_seq(data, len) > 20);
+    free(data);
+    unlink(path);
+    files++;
+  }
+  closedir(d);
+  assert_int_equal(files, 2); /* one a connection and side */
+  assert_int_equal(rmdir(dir), 0);
+}
+
+static void run_one_connection(const km_endpoint_options *options) {
+  lab l;
+  lab_open(&l);
+  lab_endpoint *server = lab_server_open(&l, NULL, LAB_ECHO);
+  lab_conn *c = lab_connect(lab_endpoint_open(&l, options), server, NULL);
+  lab_expect_echo(c, 1000);
+  lab_close(&l);
+}
+
+static void secrets_are_logged_on_request_only(void **state) {
+  (void)state;
+  km_endpoint_options opt;
+  char dir[32], path[64];
+  size_t len;
+  make_dir(dir);
+  snprintf(path, sizeof path, "%s/keys", dir);
+  assert_int_equal(setenv("SSLKEYLOGFILE", path, 1), 0); /* an option, not the environment */
+  run_one_connection(NULL);
+  assert_int_not_equal(access(path, F_OK), 0);
+  assert_int_not_equal(access("sslkeylog.log", F_OK), 0); /* wolfSSL's own idea of it */
+  unsetenv("SSLKEYLOGFILE");
+  lab_options(&opt);
+  opt.keylog_file = path;
+  run_one_connection(&opt);
+  char *first = read_file(path, &len);
+  assert_non_null(strstr(first, "CLIENT_HANDSHAKE_TRAFFIC_SECRET "));
+  assert_non_null(strstr(first, "SERVER_HANDSHAKE_TRAFFIC_SECRET "));
+  assert_non_null(strstr(first, "CLIENT_TRAFFIC_SECRET_0 "));
+  assert_non_null(strstr(first, "SERVER_TRAFFIC_SECRET_0 "));
+  struct stat st;
+  assert_int_equal(stat(path, &st), 0);
+  assert_int_equal(st.st_mode & 077, 0); /* whoever reads it can read the traffic */
+  run_one_connection(&opt);
+  char *both = read_file(path, &len);
+  assert_memory_equal(both, first, strlen(first)); /* appended */
+  assert_true(len > strlen(first));
+  free(first);
+  free(both);
+  unlink(path);
+  assert_int_equal(rmdir(dir), 0);
+}
+
+/* --- refusals at opening --------------------------------------------------------------------- */
+
+static void expect_refusal(const km_endpoint_options *opt, int want, const char *word) {
+  lab l;
+  km_endpoint *ep = NULL;
+  km_errinfo err = {0};
+  lab_open(&l);
+  assert_int_equal(km_endpoint_open(&ep, l.loop, opt, &err), want);
+  assert_null(ep);
+  assert_int_equal(err.code, want);
+  assert_true(err.text[0] != '\0' && strchr(err.text, '\n') == NULL);
+  if (word != NULL && strstr(err.text, word) == NULL) {
+    fail_msg("\"%s\" does not name %s", err.text, word);
+  }
+  assert_int_equal(km_endpoint_open(&ep, l.loop, opt, NULL), want);
+  lab_close(&l);
+}
+
+static void options_out_of_range_are_named(void **state) {
+  (void)state;
+#define OUT_OF_RANGE(field, value)                                                                 \
+  do {                                                                                             \
+    km_endpoint_options opt;                                                                       \
+    lab_options(&opt);                                                                             \
+    opt.field = (value);                                                                           \
+    expect_refusal(&opt, KM_ERR_INVALID, #field);                                                  \
+  } while (0)
+  OUT_OF_RANGE(idle_timeout_ms, 0);
+  OUT_OF_RANGE(idle_timeout_ms, 600001);
+  OUT_OF_RANGE(keep_alive_ms, UINT32_MAX);
+  OUT_OF_RANGE(handshake_timeout_ms, 99);
+  OUT_OF_RANGE(handshake_timeout_ms, 600001);
+  OUT_OF_RANGE(max_streams_bidi, 65537);
+  OUT_OF_RANGE(max_streams_uni, UINT32_MAX);
+  OUT_OF_RANGE(stream_window, 1023);
+  OUT_OF_RANGE(stream_window, (8u << 20) + 1);
+  OUT_OF_RANGE(connection_window, (64u << 20) + 1);
+  OUT_OF_RANGE(send_buffer, 4095);
+  OUT_OF_RANGE(send_buffer, (8u << 20) + 1);
+  OUT_OF_RANGE(max_udp_payload, 1199);
+  OUT_OF_RANGE(max_udp_payload, 65528);
+  OUT_OF_RANGE(max_connections, 0);
+  OUT_OF_RANGE(size, 0);
+#undef OUT_OF_RANGE
+  km_endpoint_options opt;
+  lab_options(&opt);
+  opt.congestion = (km_congestion)99;
+  expect_refusal(&opt, KM_ERR_INVALID, "congestion");
+  lab_options(&opt);
+  opt.bind = NULL;
+  expect_refusal(&opt, KM_ERR_INVALID, "bind");
+  lab_options(&opt);
+  opt.relay_mode = (km_relay_mode)99;
+  expect_refusal(&opt, KM_ERR_INVALID, "relay_mode");
+  lab_options(&opt);
+  opt.relay_mode = KM_RELAY_CUSTOM;
+  expect_refusal(&opt, KM_ERR_INVALID, "relay_urls");
+  const char *const urls[] = {"not a url"};
+  opt.relay_urls = urls;
+  opt.relay_url_count = 1;
+  expect_refusal(&opt, KM_ERR_BAD_RELAY_URL, NULL);
+}
+
+static void what_cannot_be_bound_or_opened_is_named(void **state) {
+  (void)state;
+  km_endpoint_options opt;
+  km_udp_addr taken;
+  int fd = raw_open(&taken);
+  char text[KM_UDP_ADDR_TEXT_CAP];
+  km_udp_addr_format(&taken, text, sizeof text);
+  lab_options(&opt);
+  opt.bind = &taken;
+  expect_refusal(&opt, KM_ERR_ADDR_IN_USE, text);
+  close(fd);
+  const km_udp_addr foreign = {.family = 4, .port = 4433, .ip = {192, 0, 2, 1}};
+  opt.bind = &foreign;
+  expect_refusal(&opt, KM_ERR_ADDR_NOT_AVAILABLE, "192.0.2.1:4433");
+  const km_udp_addr none = {.family = 0};
+  opt.bind = &none;
+  expect_refusal(&opt, KM_ERR_INVALID, NULL);
+  lab_options(&opt);
+  opt.qlog_dir = "no/such/directory";
+  expect_refusal(&opt, KM_ERR_FILE_NOT_FOUND, "no/such/directory");
+  lab_options(&opt);
+  opt.keylog_file = "no/such/directory/keys";
+  expect_refusal(&opt, KM_ERR_FILE_NOT_FOUND, "no/such/directory/keys");
+}
+
+static void a_given_key_gives_its_id(void **state) {
+  (void)state;
+  lab l;
+  km_endpoint_options opt;
+  km_id id;
+  lab_open(&l);
+  lab_options(&opt);
+  km_secret_key *key = lab_key(42);
+  km_secret_key_id(key, &id);
+  opt.secret_key = key;
+  lab_endpoint *e = lab_endpoint_open(&l, &opt);
+  km_secret_key_free(key); /* copied */
+  assert_true(km_id_equal(km_endpoint_id(e->ep), &id));
+  lab_endpoint *a = lab_endpoint_open(&l, NULL), *b = lab_endpoint_open(&l, NULL);
+  assert_false(km_id_equal(km_endpoint_id(a->ep), km_endpoint_id(b->ep)));
+  km_addr *addr;
+  assert_int_equal(km_endpoint_addr(e->ep, &addr), 0);
+  assert_true(km_id_equal(km_addr_id(addr), &id));
+  assert_int_equal(km_addr_udp_count(addr), 1);
+  assert_true(km_udp_addr_equal(km_addr_udp_at(addr, 0), &e->addr));
+  km_addr_free(addr);
+  lab_close(&l);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(post_quantum_can_be_preferred),
+      cmocka_unit_test(every_switch_works_off_and_on),
+      cmocka_unit_test(jumbo_packets_on_request),
+      cmocka_unit_test(keys_can_be_updated),
+      cmocka_unit_test(qlog_files_are_json_sequences),
+      cmocka_unit_test(secrets_are_logged_on_request_only),
+      cmocka_unit_test(options_out_of_range_are_named),
+      cmocka_unit_test(what_cannot_be_bound_or_opened_is_named),
+      cmocka_unit_test(a_given_key_gives_its_id),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,24 @@
+// All cases, in the groups that are one ctest each.
+import { close } from './cases/close.mjs';
+import { connect } from './cases/connect.mjs';
+import {
+  deathCases, earlyCases, idleCases, idleQuietCases, keyCases, migrateCases,
+} from './cases/long_lived.mjs';
+import { names } from './cases/names.mjs';
+import { bulkCases, datagrams, manyCases, streams } from './cases/streams.mjs';
+
+export const groups = {
+  connect,
+  close,
+  streams,
+  bulk: bulkCases,
+  many: manyCases,
+  datagrams,
+  migrate: migrateCases,
+  keys: keyCases,
+  early: earlyCases,
+  death: deathCases,
+  idle90: idleCases,
+  idle_quiet: idleQuietCases,
+  names,
+};
