@@ -279,8 +279,8 @@ static int check_write(const km_bstream *s, km_errinfo *err) {
     return km_fail(err, KM_ERR_STATE, "another thread is writing to this stream");
   }
   int rv = write_error(s);
-  if (rv == 0 && s->conn->ending) {
-    rv = KM_ERR_CANCELLED;
+  if (rv == 0 || rv == KM_ERR_CANCELLED) { /* an end whose reason is not known yet is waited for */
+    rv = s->conn->ending ? KM_ERR_CANCELLED : 0;
   }
   return rv == 0 ? 0 : fail_write(s, rv, &none, err);
 }

@@ -80,6 +80,7 @@ static void completed_as_client(km_conn *conn) {
 
 static void completed_as_server(km_conn *conn) {
   conn->ep->stats.accepted++;
+  conn->progress.confirmed = true; /* RFC 9001 section 4.1.2; ngtcp2 tells only clients */
   km_conn_leave_half_open(conn);
   offer_token(conn, &ngtcp2_conn_get_path2(conn->quic)->remote);
 }

@@ -402,6 +402,10 @@ void lab_options(km_endpoint_options *ret) {
   km_endpoint_options_default(ret);
   ret->bind = &loopback;
   ret->bind_count = 1;
+  const char *filter = getenv("KM_TEST_LOG"); /* "info,quic=trace": for people who look for a bug */
+  if (filter != NULL && km_log_filter_parse(&ret->log_filter, filter, NULL) == 0) {
+    ret->log = km_log_to_stderr;
+  }
 }
 
 km_secret_key *lab_key(uint8_t number) {

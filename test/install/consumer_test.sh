@@ -22,7 +22,7 @@ lib=$(dirname "$(find "$t/prefix" -name libkeymesh.a)")
 ! grep -rqF "$KM_BUILD_DIR" "$lib/cmake" "$lib/pkgconfig" || fail "the build folder is named"
 export PKG_CONFIG_PATH=$lib/pkgconfig
 
-uses_shared() { ldd "$1" | grep -q libkeymesh.so.0; }
+uses_shared() { [[ $(ldd "$1") == *libkeymesh.so.0* ]]; }
 run() { LD_LIBRARY_PATH=$lib "$@" || fail "$1 does not run"; }
 
 # shellcheck disable=SC2046 # flags are words
@@ -44,5 +44,5 @@ run "$t/build/shared"
 ! uses_shared "$t/build/static" || fail "KeyMesh::keymesh_static is not static"
 run "$t/build/static"
 
-"$nm" -D --defined-only "$lib/libkeymesh.so" | grep -q ' km_version@' || fail "no km_version"
+[[ $("$nm" -D --defined-only "$lib/libkeymesh.so") == *' km_version@'* ]] || fail "no km_version"
 echo 'all good'

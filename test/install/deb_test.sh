@@ -22,7 +22,7 @@ if [ -x "$KM_BIN_DIR/km-node" ]; then
   grep -q '/usr/bin/km-node' "$t/contents" || fail "no km-node in the package"
 fi
 ! grep -E 'test|wolfssl|ngtcp2' "$t/contents" || fail "things that do not belong into the package"
-dpkg-deb --field "$deb" Depends | grep -q libsodium || fail "it does not depend on libsodium"
+[[ $(dpkg-deb --field "$deb" Depends) == *libsodium* ]] || fail "it does not depend on libsodium"
 dpkg-deb --extract "$deb" "$t/root"
 pc=$(dirname "$(find "$t/root/usr" -name keymesh.pc)")
 cflags=$(PKG_CONFIG_PATH=$pc pkg-config --cflags keymesh)
