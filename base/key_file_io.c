@@ -13,13 +13,31 @@
 
 #define FILE_MAX 4096
 
+/* The codes that id.h promises; whatever else the system may say is an I/O error. */
+static int fail(km_errinfo *err, int sys_errno, const char *verb, const char *path) {
+  int code = km_fail_errno(err, sys_errno, "cannot %s the key file %s", verb, path);
+  switch (code) {
+  case KM_ERR_FILE_NOT_FOUND:
+  case KM_ERR_FILE_EXISTS:
+  case KM_ERR_PERMISSION:
+  case KM_ERR_NO_SPACE:
+  case KM_ERR_NOMEM:
+    return code;
+  default:
+    if (err != NULL) {
+      err->code = KM_ERR_IO;
+    }
+    return KM_ERR_IO;
+  }
+}
+
 /* --- reading --------------------------------------------------------------------------------- */
 
 /* Checks the open file, so that what was checked is what is read. */
 static int check_file(int fd, const char *path, km_errinfo *err) {
   struct stat st;
   if (fstat(fd, &st) != 0) {
-    return km_fail_errno(err, errno, "cannot read the key file %s", path);
+    return fail(err, errno, "read", path);
   }
   if (!S_ISREG(st.st_mode)) {
     return km_fail(err, KM_ERR_BAD_KEY_FILE, "the key file %s is not a regular file", path);
@@ -48,8 +66,7 @@ static int read_all(int fd, const char *path, char *buf, size_t cap, size_t *ret
       continue;
     }
     if (n < 0) {
-      (void)km_fail_errno(err, errno, "cannot read the key file %s", path);
-      return KM_ERR_IO;
+      return fail(err, errno, "read", path);
     }
     len += (size_t)n;
     if (n == 0 || len == cap) {
@@ -79,7 +96,7 @@ int km_secret_key_load(km_secret_key **ret, const char *path, km_errinfo *err) {
   /* Without O_NONBLOCK a named pipe would hold us up. */
   int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
   if (fd < 0) {
-    return km_fail_errno(err, errno, "cannot open the key file %s", path);
+    return fail(err, errno, "open", path);
   }
   char buf[FILE_MAX + 1];
   size_t len = 0;
@@ -138,9 +155,9 @@ static int write_new(const char *path, const char *text, size_t len, km_errinfo 
     return km_fail(err, KM_ERR_NOMEM, NULL);
   }
   (void)snprintf(temp, cap, "%s.XXXXXX", path);
-  int fd = mkstemp(temp); /* mode 0600 */
+  int fd = mkostemp(temp, O_CLOEXEC); /* mode 0600 */
   if (fd < 0) {
-    int rv = km_fail_errno(err, errno, "cannot write the key file %s", path);
+    int rv = fail(err, errno, "write", path);
     free(temp);
     return rv;
   }
@@ -157,7 +174,7 @@ static int write_new(const char *path, const char *text, size_t len, km_errinfo 
     sync_directory(path);
     return 0;
   }
-  return km_fail_errno(err, failed, "cannot write the key file %s", path);
+  return fail(err, failed, "write", path);
 }
 
 int km_secret_key_save(const km_secret_key *key, const char *path, km_errinfo *err) {

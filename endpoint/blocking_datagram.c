@@ -142,7 +142,7 @@ int km_bconn_recv_datagram(km_bconn *conn, void *buf, size_t cap, size_t *ret_le
   rv = wait_datagram(conn, &d, timeout_ms, err);
   km_bconn_unref(conn);
   km_blocking_leave(b);
-  if (rv != 0) {
+  if (d == NULL) {
     return rv;
   }
   size_t n = d->len < cap ? d->len : cap;

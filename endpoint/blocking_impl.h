@@ -34,6 +34,7 @@
 #define KM_BLOCKING_STREAM_BACKLOG 1024
 #define KM_BLOCKING_REASON_MAX 1024 /* as in keymesh/conn.h */
 #define KM_BLOCKING_ALPN_MAX 255
+#define KM_BLOCKING_CODE_MAX ((UINT64_C(1) << 62) - 1) /* RFC 9000 section 16 */
 
 /* Something the loop thread shall look at. `run` is called once per km_bwork_queue, on the loop
  * thread, with the mutex held; it may let go of it in between. */
@@ -191,9 +192,9 @@ void km_bop_finish(km_bop *op, int rv);
 /* It was tried and has to wait for the peer. */
 void km_bop_wait_on(km_list *ops);
 void km_bop_wake_all(km_list *ops);
-/* Waits until `op` is done, `*ended` is set, `b` is being closed, or time is up, and takes it out of
- * its list. Returns op->rv, KM_ERR_TIMEOUT, KM_ERR_CLOSED (of `b`) or KM_ERR_CANCELLED (`*ended`),
- * without a sentence. */
+/* Waits until `op` is done, `*ended` is set, `b` is being closed, or time is up, and takes it out
+ * of its list. Returns op->rv, KM_ERR_TIMEOUT, KM_ERR_CLOSED (of `b`) or KM_ERR_CANCELLED
+ * (`*ended`), without a sentence. */
 int km_bop_wait(km_blocking *b, km_bop *op, const bool *ended, const km_bdeadline *deadline);
 
 /* A question to the endpoint that is answered at once. */

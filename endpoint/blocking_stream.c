@@ -339,11 +339,14 @@ static int read_end(const km_bstream *s, km_errinfo *err) {
   if (s->conn->b->closing) {
     return km_bfail_closing(err);
   }
-  if (s->rx_fin) {
-    return 0;
-  }
   if (s->rx_nomem) {
     return km_fail(err, KM_ERR_NOMEM, NULL);
+  }
+  if (s->stop_wanted || s->freed) {
+    return km_fail(err, KM_ERR_CLOSED, "this side stopped reading the stream");
+  }
+  if (s->rx_fin) {
+    return 0;
   }
   if (s->rx_reset) {
     (void)km_fail(err, KM_ERR_STREAM_RESET, NULL);
@@ -351,9 +354,6 @@ static int read_end(const km_bstream *s, km_errinfo *err) {
       err->peer_code = s->rx_reset_code;
     }
     return KM_ERR_STREAM_RESET;
-  }
-  if (s->stop_wanted || s->freed) {
-    return km_fail(err, KM_ERR_CLOSED, "this side stopped reading the stream");
   }
   return s->conn->ending ? km_bconn_fail(s->conn, err) : km_fail(err, s->end_error, NULL);
 }
@@ -408,6 +408,11 @@ int km_bstream_read(km_bstream *s, void *buf, size_t cap, size_t *ret_len, int t
 
 /* --- breaking off and freeing ---------------------------------------------------------------- */
 
+/* A call that returns nothing cannot refuse a code: more than fits counts as the most that fits. */
+static uint64_t cut_code(uint64_t code) {
+  return code < KM_BLOCKING_CODE_MAX ? code : KM_BLOCKING_CODE_MAX;
+}
+
 void km_bstream_reset(km_bstream *s, uint64_t code) {
   if (s == NULL) {
     return;
@@ -416,7 +421,7 @@ void km_bstream_reset(km_bstream *s, uint64_t code) {
   km_blocking_enter(b);
   if (s->can_send && !s->reset_wanted) {
     s->reset_wanted = true;
-    s->reset_code = code;
+    s->reset_code = cut_code(code);
     fail_writes(s, KM_ERR_STREAM_FINISHED);
     (void)kick(s);
   }
@@ -431,7 +436,7 @@ void km_bstream_stop(km_bstream *s, uint64_t code) {
   km_blocking_enter(b);
   if (s->can_receive && !s->stop_wanted) {
     s->stop_wanted = true;
-    s->stop_code = code;
+    s->stop_code = cut_code(code);
     drop_unread(s);
     km_bstream_wake_all(s);
     (void)kick(s);

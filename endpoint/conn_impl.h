@@ -51,10 +51,10 @@ struct km_conn {
   km_timer_node timer;
 
   bool is_client;
-  bool in_quic;            /* ngtcp2 is on the stack: it must not be entered again */
-  bool reported_connected; /* on_connected ran */
-  bool streams_wanted;     /* an open failed with KM_ERR_STREAM_LIMIT */
-  bool datagrams_wanted;   /* a send failed with KM_ERR_AGAIN */
+  bool in_quic;                 /* ngtcp2 is on the stack: it must not be entered again */
+  bool reported_connected;      /* on_connected ran */
+  bool bidi_wanted, uni_wanted; /* an open failed with KM_ERR_STREAM_LIMIT */
+  bool datagrams_wanted;        /* a send failed with KM_ERR_AGAIN */
   bool early_offered;
   bool reset_seen; /* a stateless reset came */
   bool ecn_seen;   /* packets came with ECN marks */
@@ -71,7 +71,8 @@ struct km_conn {
   void *ctx;
 
   ngtcp2_conn *quic;
-  struct WOLFSSL *ssl; /* NULL once the handshake needs it no more */
+  ngtcp2_cid initial_dcid; /* server: the id that the client chose; length 0: none */
+  struct WOLFSSL *ssl;     /* NULL once the handshake needs it no more */
   ngtcp2_crypto_conn_ref ref;
   km_ts tls_free_at;      /* when the handshake state may go, KM_TS_NEVER before */
   uint64_t ticket_number; /* of the ticket this handshake resumed from, 0 = none */

@@ -34,6 +34,19 @@ int km_conn_new(km_endpoint *ep, bool is_client, km_conn **ret) {
   return 0;
 }
 
+static void forget_reset_tokens(km_conn *conn) {
+  ngtcp2_cid_token2 active[32];
+  size_t count = ngtcp2_conn_get_active_dcid2(conn->quic, NULL);
+  if (count > sizeof active / sizeof active[0]) {
+    return;
+  }
+  count = ngtcp2_conn_get_active_dcid2(conn->quic, active);
+  for (size_t i = 0; i < count; i++) {
+    km_cid_table_remove(&conn->ep->reset_tokens, active[i].token.data, sizeof active[i].token.data,
+                        &conn->owner);
+  }
+}
+
 static void forget_cids(km_conn *conn) {
   if (conn->quic == NULL) {
     return;
@@ -46,8 +59,9 @@ static void forget_cids(km_conn *conn) {
       km_cid_table_remove(&conn->ep->cids, cids[i].data, cids[i].datalen, &conn->owner);
     }
   }
-  const ngtcp2_cid *initial = ngtcp2_conn_get_client_initial_dcid2(conn->quic);
-  km_cid_table_remove(&conn->ep->cids, initial->data, initial->datalen, &conn->owner);
+  forget_reset_tokens(conn);
+  km_cid_table_remove(&conn->ep->cids, conn->initial_dcid.data, conn->initial_dcid.datalen,
+                      &conn->owner);
 }
 
 void km_conn_free(km_conn *conn) {

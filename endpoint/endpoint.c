@@ -15,7 +15,9 @@
 /* --- the end of a turn ------------------------------------------------------------------- */
 
 void km_endpoint_schedule(km_endpoint *ep) {
-  km_defer_run(ep->defer);
+  if (ep->defer != NULL) {
+    km_defer_run(ep->defer);
+  }
 }
 
 static void update_deadline(km_endpoint *ep) {
@@ -92,6 +94,10 @@ static void on_deadline(void *ctx) {
 }
 
 static void on_rx(void *ctx, const km_rx_batch *batch) {
+  const km_endpoint *ep = ctx;
+  if (ep->state == KM_ENDPOINT_CLOSED) {
+    return; /* on_closed is due; the sockets go with it */
+  }
   for (size_t at = 0; at < batch->len; at += batch->segment) {
     size_t left = batch->len - at;
     km_quic_demux(ctx, &batch->from, batch->ecn, batch->data + at,
@@ -120,6 +126,7 @@ static void free_parts(km_endpoint *ep) {
   km_defer_free(ep->defer);
   km_timer_heap_clear(&ep->timers);
   km_cid_table_clear(&ep->cids);
+  km_cid_table_clear(&ep->reset_tokens);
   km_addr_counter_clear(&ep->unproven_by_addr);
   km_addr_counter_clear(&ep->proven_by_addr);
   km_send_pool_clear(&ep->send_pool);
@@ -145,6 +152,7 @@ static void init_cores(km_endpoint *ep) {
   km_list_init(&ep->tombstones);
   km_timer_heap_init(&ep->timers, &ep->env);
   km_cid_table_init(&ep->cids, &ep->env);
+  km_cid_table_init(&ep->reset_tokens, &ep->env);
   km_addr_counter_init(&ep->unproven_by_addr, &ep->env);
   km_addr_counter_init(&ep->proven_by_addr, &ep->env);
   km_send_pool_init(&ep->send_pool, &ep->env);

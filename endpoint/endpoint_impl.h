@@ -63,6 +63,7 @@ struct km_endpoint {
   bool in_flush;
 
   km_cid_table cids;
+  km_cid_table reset_tokens; /* of peers, by which their stateless resets are known */
   /* Handshakes under way by source. Those that proved their address are counted apart: whoever
    * forges an address can fill its share of the first, never of the second. */
   km_addr_counter unproven_by_addr, proven_by_addr;

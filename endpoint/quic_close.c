@@ -248,7 +248,7 @@ static void take_cids(km_tombstone *t, km_conn *conn) {
     t->cid_count = count;
   }
   if (!conn->is_client) {
-    t->cids[t->cid_count++] = *ngtcp2_conn_get_client_initial_dcid2(conn->quic);
+    t->cids[t->cid_count++] = conn->initial_dcid;
   }
   for (size_t i = 0; i < t->cid_count; i++) {
     if (km_cid_table_find(table, t->cids[i].data, t->cids[i].datalen) == &conn->owner) {

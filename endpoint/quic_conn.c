@@ -27,8 +27,9 @@ static ngtcp2_cc_algo congestion(km_congestion cc) {
   return NGTCP2_CC_ALGO_CUBIC;
 }
 
+/* `probes` is copied by ngtcp2 when it makes the connection. */
 static void fill_settings(ngtcp2_settings *st, km_conn *conn, uint32_t timeout_ms,
-                          const ngtcp2_cid *original_dcid) {
+                          const ngtcp2_cid *original_dcid, uint16_t probes[2]) {
   const km_endpoint_options *o = &conn->ep->opt;
   ngtcp2_settings_default(st);
   st->cc_algo = congestion(o->congestion);
@@ -36,6 +37,12 @@ static void fill_settings(ngtcp2_settings *st, km_conn *conn, uint32_t timeout_m
   st->handshake_timeout = timeout_ms * KM_NS_PER_MS;
   st->max_tx_udp_payload_size = o->max_udp_payload;
   st->no_pmtud = !o->pmtud;
+  if (o->max_udp_payload > NGTCP2_MAX_PMTUD_UDP_PAYLOAD_SIZE) {
+    probes[0] = NGTCP2_MAX_PMTUD_UDP_PAYLOAD_SIZE; /* as far as ngtcp2 probes by itself */
+    probes[1] = (uint16_t)o->max_udp_payload;
+    st->pmtud_probes = probes;
+    st->pmtud_probeslen = 2;
+  }
   st->rand_ctx.native_handle = &conn->ep->env;
   if (conn->ep->env.logger.sink != NULL &&
       conn->ep->env.logger.filter.level[KM_LOGC_QUIC] >= KM_LOG_TRACE) {
@@ -89,7 +96,8 @@ static int make_client(km_conn *conn, uint32_t timeout_ms, const km_session_byte
   random_cid(conn, &dcid, FIRST_DCID_LEN);
   random_cid(conn, &scid, KM_CID_LEN);
   km_quic_fill_callbacks(&cb, true);
-  fill_settings(&st, conn, timeout_ms, &dcid);
+  uint16_t probes[2];
+  fill_settings(&st, conn, timeout_ms, &dcid, probes);
   fill_params(&tp, &conn->ep->opt);
   st.token = token->ptr;
   st.tokenlen = token->len;
@@ -154,7 +162,8 @@ int km_quic_server_new(km_conn *conn, const ngtcp2_pkt_hd *hd, const ngtcp2_cid 
   const ngtcp2_cid *first = original_dcid != NULL ? original_dcid : &hd->dcid;
   random_cid(conn, &scid, KM_CID_LEN);
   km_quic_fill_callbacks(&cb, false);
-  fill_settings(&st, conn, ep->opt.handshake_timeout_ms, first);
+  uint16_t probes[2];
+  fill_settings(&st, conn, ep->opt.handshake_timeout_ms, first, probes);
   fill_params(&tp, &ep->opt);
   tp.original_dcid = *first;
   tp.original_dcid_present = 1;
@@ -188,6 +197,7 @@ int km_quic_server_new(km_conn *conn, const ngtcp2_pkt_hd *hd, const ngtcp2_cid 
   if (add_cid(conn, &hd->dcid) != 0) {
     return KM_ERR_NOMEM;
   }
+  conn->initial_dcid = hd->dcid;
   return set_keep_alive(conn);
 }
 

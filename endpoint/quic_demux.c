@@ -10,6 +10,7 @@
  * shorter than what it answers, so that two endpoints cannot keep each other busy. */
 #define RESET_ANSWERS_MIN 43
 #define RESET_MAX 43
+#define RESET_MIN (5 + NGTCP2_STATELESS_RESET_TOKENLEN)
 
 static void send_version_negotiation(km_endpoint *ep, const km_path_key *from,
                                      const ngtcp2_version_cid *vc) {
@@ -63,6 +64,12 @@ static void to_connection(km_conn *conn, const km_path_key *from, uint8_t ecn, c
   km_conn_mark_dirty(conn);
 }
 
+/* Only connections own reset tokens. NULL when it is no reset for one of ours. */
+static km_cid_owner *owner_of_reset(const km_endpoint *ep, const uint8_t *data, size_t len) {
+  const size_t token = NGTCP2_STATELESS_RESET_TOKENLEN;
+  return len < RESET_MIN ? NULL : km_cid_table_find(&ep->reset_tokens, data + len - token, token);
+}
+
 void km_quic_demux(km_endpoint *ep, const km_path_key *from, uint8_t ecn, const uint8_t *data,
                    size_t len) {
   ngtcp2_version_cid vc;
@@ -81,7 +88,12 @@ void km_quic_demux(km_endpoint *ep, const km_path_key *from, uint8_t ecn, const 
   } else if (owner != NULL) {
     km_tombstone_answer((km_tombstone *)(void *)owner, from);
   } else if ((data[0] & LONG_HEADER) == 0) {
-    send_reset(ep, from, &vc, len);
+    owner = owner_of_reset(ep, data, len);
+    if (owner != NULL) {
+      to_connection((km_conn *)(void *)owner, from, ecn, data, len);
+    } else {
+      send_reset(ep, from, &vc, len);
+    }
   } else if (vc.version != 0) {
     km_quic_accept(ep, from, ecn, data, len);
   } else {

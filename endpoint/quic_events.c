@@ -152,6 +152,28 @@ static int recv_new_token(ngtcp2_conn *quic, const uint8_t *token, size_t len, v
   return 0;
 }
 
+/* A reset carries a random connection id (RFC 9000 section 10.3.1): the demultiplexer finds the
+ * connection by its token. */
+static int dcid_status(ngtcp2_conn *quic, ngtcp2_connection_id_status_type type, uint64_t seq,
+                       const ngtcp2_cid *cid, const ngtcp2_stateless_reset_token *token,
+                       void *user_data) {
+  (void)quic;
+  (void)seq;
+  (void)cid;
+  km_conn *conn = user_data;
+  km_cid_table *tokens = &conn->ep->reset_tokens;
+  if (token == NULL) {
+    return 0;
+  }
+  if (type == NGTCP2_CONNECTION_ID_STATUS_TYPE_ACTIVATE) {
+    int rv = km_cid_table_add(tokens, token->data, sizeof token->data, &conn->owner);
+    (void)rv; /* without it a reset goes unseen and the idle timeout ends the connection */
+  } else {
+    km_cid_table_remove(tokens, token->data, sizeof token->data, &conn->owner);
+  }
+  return 0;
+}
+
 static int recv_stateless_reset(ngtcp2_conn *quic, const ngtcp2_pkt_stateless_reset2 *sr,
                                 void *user_data) {
   (void)quic;
@@ -264,20 +286,32 @@ static int more_stream_data(ngtcp2_conn *quic, int64_t id, uint64_t max, void *u
   return 0;
 }
 
-static int more_streams(ngtcp2_conn *quic, uint64_t max, void *user_data) {
-  (void)quic;
-  (void)max;
-  km_conn *conn = user_data;
+static void more_streams(km_conn *conn, bool *wanted) {
   if (!conn->progress.completed) {
-    return 0;
+    return;
   }
   km_stream_start_waiting(conn);
-  if (conn->streams_wanted && conn->state == KM_CONN_CONNECTED) {
-    conn->streams_wanted = false;
+  if (*wanted && conn->state == KM_CONN_CONNECTED) {
+    *wanted = false;
     if (conn->cb.on_streams_available != NULL) {
       conn->cb.on_streams_available(conn->ctx, conn);
     }
   }
+}
+
+static int more_streams_bidi(ngtcp2_conn *quic, uint64_t max, void *user_data) {
+  (void)quic;
+  (void)max;
+  km_conn *conn = user_data;
+  more_streams(conn, &conn->bidi_wanted);
+  return 0;
+}
+
+static int more_streams_uni(ngtcp2_conn *quic, uint64_t max, void *user_data) {
+  (void)quic;
+  (void)max;
+  km_conn *conn = user_data;
+  more_streams(conn, &conn->uni_wanted);
   return 0;
 }
 
@@ -354,6 +388,7 @@ void km_quic_fill_callbacks(ngtcp2_callbacks *cb, bool client) {
   cb->handshake_completed = handshake_completed;
   cb->handshake_confirmed = handshake_confirmed;
   cb->recv_stateless_reset2 = recv_stateless_reset;
+  cb->dcid_status2 = dcid_status;
   cb->stream_open = stream_open;
   cb->recv_stream_data = recv_stream_data;
   cb->acked_stream_data_offset = acked_stream_data;
@@ -361,8 +396,8 @@ void km_quic_fill_callbacks(ngtcp2_callbacks *cb, bool client) {
   cb->recv_stop_sending = stop_sending;
   cb->stream_close = stream_close;
   cb->extend_max_stream_data = more_stream_data;
-  cb->extend_max_local_streams_bidi = more_streams;
-  cb->extend_max_local_streams_uni = more_streams;
+  cb->extend_max_local_streams_bidi = more_streams_bidi;
+  cb->extend_max_local_streams_uni = more_streams_uni;
   cb->recv_datagram = recv_datagram;
   cb->lost_datagram = lost_datagram;
   cb->path_validation = path_validation;

@@ -112,7 +112,8 @@ static int seal_or_open_ticket(WOLFSSL *ssl, unsigned char name[WOLFSSL_TICKET_N
     return WOLFSSL_TICKET_RET_REJECT;
   }
   if (seal) {
-    if (!conn->remote_known || *out_len < len + (int)KM_TICKET_OVERHEAD) {
+    bool known = conn->remote_known || (conn->ticket_number != 0 && wolfSSL_session_reused(ssl));
+    if (!known || *out_len < len + (int)KM_TICKET_OVERHEAD) {
       return WOLFSSL_TICKET_RET_REJECT;
     }
     km_ticket_guard_seal(ep->tickets, &conn->remote_id, conn->alpn, body, (size_t)len, name, iv,

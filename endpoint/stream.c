@@ -114,8 +114,8 @@ void km_stream_finish(km_stream *s, int error) {
   return_credit(s, false);
   km_stream_sched_remove(&conn->sched, &s->sched);
   unlink_stream(s);
+  s->reset_sent = s->stop_sent = true; /* a release function may try to write */
   km_send_queue_clear(&s->send, &conn->ep->send_pool);
-  s->reset_sent = s->stop_sent = true;
   if (s->cb.on_closed != NULL) {
     s->cb.on_closed(s->ctx, s, error);
   }
@@ -180,6 +180,14 @@ static void take_callbacks(km_stream *s, const km_stream_callbacks *callbacks, v
   s->ctx = ctx;
 }
 
+static void want_streams(km_conn *conn, bool bidi) {
+  if (bidi) {
+    conn->bidi_wanted = true;
+  } else {
+    conn->uni_wanted = true;
+  }
+}
+
 int km_conn_open_stream(km_conn *conn, km_stream **ret, bool bidi,
                         const km_stream_callbacks *callbacks, void *ctx) {
   if (conn == NULL || ret == NULL) {
@@ -193,7 +201,7 @@ int km_conn_open_stream(km_conn *conn, km_stream **ret, bool bidi,
   }
   bool wait = !may_have_ids(conn) || conn->waiting_first != NULL;
   if (wait && conn->waiting_count >= KM_CONN_MAX_WAITING_STREAMS) {
-    conn->streams_wanted = true;
+    want_streams(conn, bidi);
     return KM_ERR_STREAM_LIMIT;
   }
   km_stream *s = km_stream_new(conn, -1, bidi, true);
@@ -202,7 +210,9 @@ int km_conn_open_stream(km_conn *conn, km_stream **ret, bool bidi,
   }
   int rv = wait ? 0 : give_id(conn, s);
   if (rv != 0) {
-    conn->streams_wanted = rv == KM_ERR_STREAM_LIMIT;
+    if (rv == KM_ERR_STREAM_LIMIT) {
+      want_streams(conn, bidi);
+    }
     km_env_free(&conn->ep->env, s);
     return rv;
   }
@@ -433,7 +443,7 @@ void km_stream_data_came(km_stream *s, const uint8_t *data, size_t len, bool fin
 
 void km_stream_hold_credit(km_stream *s, bool hold) {
   s->hold_credit = hold;
-  if (!hold && s->id >= 0 && !s->conn->in_quic) {
+  if (!hold && s->id >= 0 && s->conn->state != KM_CONN_CLOSING) {
     return_credit(s, true);
     km_conn_mark_dirty(s->conn);
   }

@@ -43,6 +43,9 @@ install_packages() { # package...
 
 # The interop tests need node and npm; any recent ones will do, and without them they are skipped.
 install_node() {
+  # node brings its own list of certificate authorities; a machine behind a company's proxy has more.
+  local authorities=/etc/ssl/certs/ca-certificates.crt
+  [ ! -r $authorities ] || export NODE_EXTRA_CA_CERTS="${NODE_EXTRA_CA_CERTS:-$authorities}"
   command -v node > /dev/null && command -v npm > /dev/null && return 0
   install_packages nodejs npm ||
     printf '!! no nodejs and npm: the tests against real iroh will be skipped\n'

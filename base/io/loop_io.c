@@ -1,157 +1,32 @@
-/* The loop, on libuv. */
+/* The loop, on libuv: its turns, its life, and the ways of running it. */
 #include "base/io/loop_io.h"
 
 #include <keymesh/uv.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "base/io/loop_impl.h"
 
-/* --- deferred calls -------------------------------------------------------------------------- */
-
-struct km_defer {
-  km_loop *loop;
-  void (*fn)(void *ctx);
-  void *ctx;
-  bool armed;
-  struct km_defer *prev, *next;
-};
-
-static void on_idle(uv_idle_t *idle) {
-  (void)idle; /* its being active is what keeps the loop from sleeping */
-}
-
-/* Each armed call runs once; what is armed meanwhile has its turn before the loop sleeps. */
-static void run_deferred(km_loop *loop) {
-  (void)uv_idle_stop(&loop->idle);
-  loop->cursor = loop->defers;
-  while (loop->cursor != NULL) {
-    km_defer *d = loop->cursor;
-    loop->cursor = d->next;
-    if (d->armed) {
-      d->armed = false;
-      d->fn(d->ctx);
-    }
-  }
-}
-
-int km_defer_new(km_defer **ret, km_loop *loop, void (*fn)(void *ctx), void *ctx) {
-  km_defer *d = calloc(1, sizeof *d);
-  if (d == NULL) {
-    return KM_ERR_NOMEM;
-  }
-  d->loop = loop;
-  d->fn = fn;
-  d->ctx = ctx;
-  d->next = loop->defers;
-  if (d->next != NULL) {
-    d->next->prev = d;
-  }
-  loop->defers = d;
-  loop->open++;
-  *ret = d;
-  return 0;
-}
-
-void km_defer_run(km_defer *d) {
-  if (!d->armed) {
-    d->armed = true;
-    (void)uv_idle_start(&d->loop->idle, on_idle); /* fails only for a NULL callback */
-  }
-}
-
-void km_defer_free(km_defer *d) {
-  if (d == NULL) {
-    return;
-  }
-  km_loop *loop = d->loop;
-  if (loop->cursor == d) {
-    loop->cursor = d->next;
-  }
-  if (d->prev != NULL) {
-    d->prev->next = d->next;
-  } else {
-    loop->defers = d->next;
-  }
-  if (d->next != NULL) {
-    d->next->prev = d->prev;
-  }
-  loop->open--;
-  free(d);
-}
-
-/* --- calls from other threads ---------------------------------------------------------------- */
-
-typedef struct km_posted {
-  struct km_posted *next;
-  void (*fn)(void *ctx);
-  void *ctx;
-} km_posted;
-
-int km_loop_post(km_loop *loop, void (*fn)(void *ctx), void *ctx) {
-  km_posted *p = malloc(sizeof *p);
-  if (p == NULL) {
-    return KM_ERR_NOMEM;
-  }
-  *p = (km_posted){.fn = fn, .ctx = ctx};
-  uv_mutex_lock(&loop->lock);
-  if (loop->closing) {
-    uv_mutex_unlock(&loop->lock);
-    free(p);
-    return KM_ERR_CLOSED;
-  }
-  if (loop->posted_last == NULL) {
-    loop->posted_first = p;
-  } else {
-    loop->posted_last->next = p;
-  }
-  loop->posted_last = p;
-  /* Inside the lock, so that the handle cannot be closed between the check and the send. */
-  (void)uv_async_send(&loop->async);
-  uv_mutex_unlock(&loop->lock);
-  return 0;
-}
-
-static km_posted *take_posted(km_loop *loop) {
-  uv_mutex_lock(&loop->lock);
-  km_posted *first = loop->posted_first;
-  loop->posted_first = loop->posted_last = NULL;
-  uv_mutex_unlock(&loop->lock);
-  return first;
-}
-
-static void run_posted(km_loop *loop) {
-  km_posted *p = take_posted(loop);
-  while (p != NULL) {
-    km_posted *next = p->next;
-    p->fn(p->ctx);
-    free(p);
-    p = next;
-  }
-}
-
 /* --- turns ----------------------------------------------------------------------------------- */
 
-/* Before the loop may sleep. */
-static void on_prepare(uv_prepare_t *prepare) {
-  km_loop *loop = prepare->data;
-  run_deferred(loop);
-  loop->now_valid = false;
+void km_loop_enter(km_loop *loop) {
+  atomic_store_explicit(&loop->thread, uv_thread_self(), memory_order_relaxed);
+  loop->in_callback++;
+  if (!loop->now_valid) {
+    km_loop_update(loop);
+    loop->now_valid = true;
+  }
 }
 
-/* After it woke and ran what was ready. */
-static void on_check(uv_check_t *check) {
-  km_loop *loop = check->data;
-  run_deferred(loop);
-  loop->now_valid = false;
+void km_loop_leave(km_loop *loop) {
+  loop->in_callback--;
 }
 
-static void on_async(uv_async_t *async) {
-  run_posted(async->data);
+void km_loop_end_turn(km_loop *loop) {
+  loop->now_valid = false;
 }
 
 km_ts km_loop_now(km_loop *loop) {
-  if (!loop->now_valid) {
+  /* Outside of our callbacks nobody knows when the turn began. */
+  if (loop->in_callback == 0) {
     km_loop_update(loop);
   }
   return loop->now;
@@ -160,91 +35,189 @@ km_ts km_loop_now(km_loop *loop) {
 void km_loop_update(km_loop *loop) {
   km_ts now = km_clock_now();
   loop->now = now > loop->now ? now : loop->now;
-  loop->now_valid = true;
 }
 
 bool km_loop_on_thread(const km_loop *loop) {
   uv_thread_t self = uv_thread_self();
-  return uv_thread_equal(&loop->thread, &self) != 0;
+  uv_thread_t owner = atomic_load_explicit(&loop->thread, memory_order_relaxed);
+  return uv_thread_equal(&owner, &self) != 0;
+}
+
+static void finish_turn(km_loop *loop) {
+  if (loop->armed != NULL) {
+    km_loop_enter(loop);
+    km_loop_run_deferred(loop);
+    km_loop_leave(loop);
+  }
+  km_loop_end_turn(loop);
+}
+
+/* Before the loop may sleep; libuv tells the kernel about changed watches right after. */
+static void on_prepare(uv_prepare_t *prepare) {
+  km_loop *loop = prepare->data;
+  finish_turn(loop);
+  loop->changed = false;
+}
+
+/* After it woke and ran what was ready. */
+static void on_check(uv_check_t *check) {
+  finish_turn(check->data);
+}
+
+void km_loop_opened(km_loop *loop) {
+  if (loop->open++ == 0) {
+    uv_ref((uv_handle_t *)&loop->prepare);
+  }
+}
+
+void km_loop_shut(km_loop *loop) {
+  if (--loop->open == 0) {
+    uv_unref((uv_handle_t *)&loop->prepare);
+  }
 }
 
 /* --- life ------------------------------------------------------------------------------------ */
 
-static void start_handles(km_loop *loop) {
-  /* None of these fails: they only link a handle into the loop. */
+static bool is_own(const km_loop *loop) {
+  return loop->uv == &loop->own;
+}
+
+/* The first one fails where descriptors have run out; the others only link a handle in. */
+static int start_handles(km_loop *loop) {
+  int rv = uv_async_init(loop->uv, &loop->wake, km_loop_on_wake);
+  if (rv != 0) {
+    return rv;
+  }
   (void)uv_prepare_init(loop->uv, &loop->prepare);
   (void)uv_check_init(loop->uv, &loop->check);
   (void)uv_idle_init(loop->uv, &loop->idle);
   (void)uv_timer_init(loop->uv, &loop->limit);
-  loop->prepare.data = loop->check.data = loop->idle.data = loop->limit.data = loop;
-  loop->async.data = loop;
+  loop->wake.data = loop->prepare.data = loop->check.data = loop->idle.data = loop;
+  loop->limit.data = loop;
   (void)uv_prepare_start(&loop->prepare, on_prepare);
   (void)uv_check_start(&loop->check, on_check);
-  /* Our own handles keep no loop running; an armed deferred call does. */
+  /* Our own handles keep no loop running; what is open does (km_loop_opened), and so does an armed
+   * deferred call (the idle handle). */
+  uv_unref((uv_handle_t *)&loop->wake);
   uv_unref((uv_handle_t *)&loop->prepare);
   uv_unref((uv_handle_t *)&loop->check);
-  uv_unref((uv_handle_t *)&loop->async);
-}
-
-static int make_loop(km_loop **ret, uv_loop_t *foreign) {
-  km_loop *loop = calloc(1, sizeof *loop);
-  if (loop == NULL) {
-    return KM_ERR_NOMEM;
-  }
-  loop->uv = foreign != NULL ? foreign : &loop->own;
-  loop->thread = uv_thread_self();
-  if (uv_mutex_init(&loop->lock) != 0) {
-    free(loop);
-    return KM_ERR_SYSTEM;
-  }
-  if (foreign == NULL && uv_loop_init(&loop->own) != 0) {
-    uv_mutex_destroy(&loop->lock);
-    free(loop);
-    return KM_ERR_SYSTEM;
-  }
-  if (uv_async_init(loop->uv, &loop->async, on_async) != 0) {
-    if (foreign == NULL) {
-      (void)uv_loop_close(&loop->own);
-    }
-    uv_mutex_destroy(&loop->lock);
-    free(loop);
-    return KM_ERR_SYSTEM;
-  }
-  start_handles(loop);
-  *ret = loop;
   return 0;
 }
 
+static int to_code(int uv_result) {
+  if (uv_result == 0) {
+    return 0;
+  }
+  return uv_result == UV_ENOMEM ? KM_ERR_NOMEM : KM_ERR_SYSTEM;
+}
+
+int km_loop_from_uv_in(km_loop **ret, const km_env *env, uv_loop_t *uv) {
+  km_loop *loop = km_env_zalloc(env, 1, sizeof *loop);
+  if (loop == NULL) {
+    return KM_ERR_NOMEM;
+  }
+  loop->env = env;
+  loop->uv = uv != NULL ? uv : &loop->own;
+  loop->changed = true; /* the wake-up descriptor itself */
+  atomic_init(&loop->thread, uv_thread_self());
+  int rv = uv_mutex_init(&loop->lock);
+  if (rv != 0) {
+    goto no_lock;
+  }
+  rv = uv == NULL ? uv_loop_init(&loop->own) : 0;
+  if (rv != 0) {
+    goto no_loop;
+  }
+  rv = start_handles(loop);
+  if (rv != 0) {
+    goto no_handles;
+  }
+  *ret = loop;
+  return 0;
+
+no_handles:
+  if (uv == NULL) {
+    (void)uv_loop_close(&loop->own); /* nothing is on it */
+  }
+no_loop:
+  uv_mutex_destroy(&loop->lock);
+no_lock:
+  km_env_free(env, loop);
+  return to_code(rv);
+}
+
+int km_loop_new_in(km_loop **ret, const km_env *env) {
+  return km_loop_from_uv_in(ret, env, NULL);
+}
+
 int km_loop_new(km_loop **ret) {
-  return ret == NULL ? KM_ERR_INVALID : make_loop(ret, NULL);
+  return km_loop_new_in(ret, &km_env_system);
 }
 
 int km_loop_from_uv(km_loop **ret, uv_loop_t *uv) {
-  return ret == NULL || uv == NULL ? KM_ERR_INVALID : make_loop(ret, uv);
+  return km_loop_from_uv_in(ret, &km_env_system, uv);
 }
 
 uv_loop_t *km_loop_uv(const km_loop *loop) {
   return loop->uv;
 }
 
-static void drop_posted(km_loop *loop) {
-  km_posted *p = take_posted(loop);
-  while (p != NULL) {
-    km_posted *next = p->next;
-    free(p);
-    p = next;
+enum { HANDLES = 5 };
+
+static void list_handles(km_loop *loop, uv_handle_t *ret[HANDLES]) {
+  ret[0] = (uv_handle_t *)&loop->wake;
+  ret[1] = (uv_handle_t *)&loop->prepare;
+  ret[2] = (uv_handle_t *)&loop->check;
+  ret[3] = (uv_handle_t *)&loop->idle;
+  ret[4] = (uv_handle_t *)&loop->limit;
+}
+
+typedef struct search {
+  uv_handle_t *ours[HANDLES];
+  bool found;
+} search;
+
+static void look_for_foreign(uv_handle_t *handle, void *arg) {
+  search *s = arg;
+  bool ours = uv_is_closing(handle) != 0;
+  for (int i = 0; i < HANDLES; i++) {
+    ours = ours || handle == s->ours[i];
   }
+  s->found = s->found || !ours;
+}
+
+/* Whatever would keep it from being freed: of ours, or a handle that the application put on it. */
+static bool is_in_use(km_loop *loop) {
+  search s = {.found = false};
+  if (is_own(loop)) {
+    list_handles(loop, s.ours);
+    uv_walk(loop->uv, look_for_foreign, &s);
+  }
+  return loop->running || loop->open > 0 || s.found;
+}
+
+static void set_closing(km_loop *loop, bool closing) {
+  uv_mutex_lock(&loop->lock);
+  loop->closing = closing;
+  uv_mutex_unlock(&loop->lock);
 }
 
 static void on_handle_closed(uv_handle_t *handle) {
   km_loop *loop = handle->data;
-  if (--loop->handles_left > 0) {
-    return;
+  if (--loop->handles_left == 0) {
+    uv_mutex_destroy(&loop->lock);
+    if (!is_own(loop)) {
+      km_env_free(loop->env, loop);
+    }
   }
-  drop_posted(loop);
-  uv_mutex_destroy(&loop->lock);
-  if (loop->uv != &loop->own) {
-    free(loop); /* a wrapper goes with its last handle; an own loop in km_loop_free */
+}
+
+static void close_handles(km_loop *loop) {
+  uv_handle_t *handles[HANDLES];
+  list_handles(loop, handles);
+  loop->handles_left = HANDLES;
+  for (int i = 0; i < HANDLES; i++) {
+    uv_close(handles[i], on_handle_closed);
   }
 }
 
@@ -252,71 +225,95 @@ int km_loop_free(km_loop *loop) {
   if (loop == NULL) {
     return 0;
   }
-  if (loop->open > 0) {
+  if (is_in_use(loop)) {
     return KM_ERR_STATE;
   }
-  uv_mutex_lock(&loop->lock);
-  loop->closing = true;
-  uv_mutex_unlock(&loop->lock);
-  bool own = loop->uv == &loop->own;
-  loop->handles_left = 5;
-  uv_close((uv_handle_t *)&loop->limit, on_handle_closed);
-  uv_close((uv_handle_t *)&loop->prepare, on_handle_closed);
-  uv_close((uv_handle_t *)&loop->check, on_handle_closed);
-  uv_close((uv_handle_t *)&loop->idle, on_handle_closed);
-  uv_close((uv_handle_t *)&loop->async, on_handle_closed);
-  if (own) {
-    while (uv_run(&loop->own, UV_RUN_NOWAIT) != 0) {
-      /* closes what still waits for its close callback */
-    }
-    (void)uv_loop_close(&loop->own);
-    free(loop);
+  /* Calls posted so far are owed; they may open something again. */
+  set_closing(loop, true);
+  km_loop_enter(loop);
+  km_loop_run_posts(loop);
+  km_loop_leave(loop);
+  if (is_in_use(loop)) {
+    set_closing(loop, false);
+    return KM_ERR_STATE;
+  }
+  close_handles(loop);
+  if (is_own(loop)) {
+    (void)uv_run(&loop->own, UV_RUN_DEFAULT); /* ends with the last close callback */
+    (void)uv_loop_close(&loop->own);          /* nothing is left on it */
+    km_env_free(loop->env, loop);
   }
   return 0;
 }
 
 /* --- running --------------------------------------------------------------------------------- */
 
-static void begin_run(km_loop *loop) {
-  loop->thread = uv_thread_self();
-  loop->now_valid = false;
-  run_posted(loop);
+static int begin_run(km_loop *loop) {
+  if (!is_own(loop) || loop->running) {
+    return KM_ERR_STATE;
+  }
+  loop->running = true;
+  atomic_store_explicit(&loop->thread, uv_thread_self(), memory_order_relaxed);
+  km_loop_end_turn(loop);
+  return 0;
+}
+
+static void end_run(km_loop *loop) {
+  finish_turn(loop);
+  loop->running = false;
+}
+
+/* One round. libuv does not look at its descriptors at all while no handle is referenced, but a
+ * post may wait: so the handle that wakes it is. */
+static void run_round(km_loop *loop, uv_run_mode mode) {
+  uv_ref((uv_handle_t *)&loop->wake);
+  (void)uv_run(loop->uv, mode); /* says whether something is open, which we know */
+  uv_unref((uv_handle_t *)&loop->wake);
 }
 
 int km_loop_run(km_loop *loop) {
-  begin_run(loop);
-  (void)uv_run(loop->uv, UV_RUN_DEFAULT);
-  loop->now_valid = false;
+  int rv = begin_run(loop);
+  if (rv != 0) {
+    return rv;
+  }
+  bool ended = false; /* by uv_stop */
+  do {
+    run_round(loop, UV_RUN_NOWAIT);
+    ended = loop->stopped || uv_run(loop->uv, UV_RUN_DEFAULT) != 0;
+  } while (!ended && km_loop_has_posts(loop));
+  loop->stopped = false;
+  end_run(loop);
   return 0;
 }
 
 static void on_limit(uv_timer_t *timer) {
-  (void)timer; /* its firing is what ends the wait */
+  (void)timer; /* that it fires is what ends the wait */
 }
 
 int km_loop_run_once(km_loop *loop, int timeout_ms) {
-  if (timeout_ms == 0) {
-    return km_loop_run_nowait(loop);
+  int rv = begin_run(loop);
+  if (rv != 0) {
+    return rv;
   }
   if (timeout_ms > 0) {
     uv_update_time(loop->uv);
-    (void)uv_timer_start(&loop->limit, on_limit, (uint64_t)timeout_ms, 0);
+    (void)uv_timer_start(&loop->limit, on_limit, (uint64_t)timeout_ms, 0); /* cannot fail */
   }
-  begin_run(loop);
-  (void)uv_run(loop->uv, UV_RUN_ONCE);
-  loop->now_valid = false;
-  (void)uv_timer_stop(&loop->limit);
+  /* With nothing open, waiting without a limit would be for ever. */
+  bool wait = timeout_ms > 0 || (timeout_ms < 0 && uv_loop_alive(loop->uv) != 0);
+  run_round(loop, wait ? UV_RUN_ONCE : UV_RUN_NOWAIT);
+  (void)uv_timer_stop(&loop->limit); /* always 0 */
+  loop->stopped = false;
+  end_run(loop);
   return 0;
 }
 
 int km_loop_run_nowait(km_loop *loop) {
-  begin_run(loop);
-  (void)uv_run(loop->uv, UV_RUN_NOWAIT);
-  loop->now_valid = false;
-  return 0;
+  return km_loop_run_once(loop, 0);
 }
 
 void km_loop_stop(km_loop *loop) {
+  loop->stopped = true;
   uv_stop(loop->uv);
 }
 
@@ -325,6 +322,13 @@ int km_loop_fd(const km_loop *loop) {
 }
 
 int km_loop_timeout_ms(const km_loop *loop) {
+  /* libuv before 1.45 does not say that the kernel knows less than it does. */
+  if (loop->changed || loop->armed != NULL) {
+    return 0;
+  }
+  if (uv_loop_alive(loop->uv) == 0) {
+    return -1;
+  }
   uv_update_time(loop->uv);
   return uv_backend_timeout(loop->uv);
 }

@@ -96,11 +96,11 @@ static void refuses_impossible_lengths_and_trailing_bits(void **state) {
     const char *text;
     bool ok;
   } cases[] = {
-      {"a", false},      {"aa", true},       {"aaa", false},      {"aaaa", true},
-      {"aaaaa", true},   {"aaaaaa", false},  {"aaaaaaa", true},   {"aaaaaaaa", true},
-      {"aaaaaaaaa", false}, {"ab", false},   {"ae", true},        {"aaab", false},
-      {"aaaq", true},    {"aaaab", false},   {"aaaac", true},     {"aaaaaab", false},
-      {"aaaaaai", true}, {"mzxw6===", false}, {"mz xw6yq", false},
+      {"a", false},         {"aa", true},        {"aaa", false},      {"aaaa", true},
+      {"aaaaa", true},      {"aaaaaa", false},   {"aaaaaaa", true},   {"aaaaaaaa", true},
+      {"aaaaaaaaa", false}, {"ab", false},       {"ae", true},        {"aaab", false},
+      {"aaaq", true},       {"aaaab", false},    {"aaaac", true},     {"aaaaaab", false},
+      {"aaaaaai", true},    {"mzxw6===", false}, {"mz xw6yq", false},
   };
   for (size_t i = 0; i < COUNT_OF(cases); i++) {
     const char *text = cases[i].text;

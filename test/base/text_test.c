@@ -44,11 +44,17 @@ static void replaces_what_could_harm_a_terminal_or_json(void **state) {
       {"plain", "plain"},
       {"a\nb\x1b[31mc\x7f", "a?b?[31mc?"},
       {"gr\xc3\xbc\xc3\x9f", "gr\xc3\xbc\xc3\x9f"},
-      {"\xc2\x9b" "31m", "??31m"}, /* CSI as one character */
-      {"a\xff\xfe" "b", "a??b"},
+      {"\xc2\x9b"
+       "31m",
+       "??31m"}, /* CSI as one character */
+      {"a\xff\xfe"
+       "b",
+       "a??b"},
       {"a\xc3(", "a?("},
       {"cut \xe2\x82", "cut "}, /* a broken end disappears */
-      {"\xe2\x82" "x", "??x"},
+      {"\xe2\x82"
+       "x",
+       "??x"},
       {"\xed\xa0\x80", "???"},
   };
   for (size_t i = 0; i < COUNT_OF(cases); i++) {

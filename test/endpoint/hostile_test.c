@@ -230,7 +230,12 @@ static void a_forged_retry_token_is_refused(void **state) {
 
 static size_t unknown_version(uint8_t *out, size_t len) {
   memset(out, 0, len);
-  memcpy(out, "\xc0\x1a\x2b\x3c\x4d\x08" "DESTCONN" "\x05" "SOURC", 6 + 8 + 1 + 5);
+  memcpy(out,
+         "\xc0\x1a\x2b\x3c\x4d\x08"
+         "DESTCONN"
+         "\x05"
+         "SOURC",
+         6 + 8 + 1 + 5);
   return len;
 }
 
@@ -246,7 +251,10 @@ static void an_unknown_version_is_negotiated(void **state) {
   raw_send(fd, &server->addr, out, unknown_version(out, 1200));
   size_t n = raw_wait(&l, fd, buf, sizeof buf);
   assert_true((buf[0] & 0x80) != 0);
-  assert_memory_equal(buf + 1, "\0\0\0\0\x05SOURC\x08" "DESTCONN", 4 + 6 + 9);
+  assert_memory_equal(buf + 1,
+                      "\0\0\0\0\x05SOURC\x08"
+                      "DESTCONN",
+                      4 + 6 + 9);
   bool has_v1 = false;
   for (size_t at = 20; at + 4 <= n; at += 4) {
     has_v1 = has_v1 || memcmp(buf + at, "\0\0\0\1", 4) == 0;

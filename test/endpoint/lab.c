@@ -91,8 +91,8 @@ static void send_echo(lab_stream *s) {
   size_t done = 0;
   while (done < s->echo_len) {
     size_t taken = 0;
-    if (km_stream_write(s->stream, s->echo + done, s->echo_len - done, s->echo_fin, &taken,
-                        NULL) != 0) {
+    if (km_stream_write(s->stream, s->echo + done, s->echo_len - done, s->echo_fin, &taken, NULL) !=
+        0) {
       km_stream_consume(s->stream, s->echo_len); /* nobody wants it any more */
       s->echo_len = 0;
       return;
@@ -279,7 +279,12 @@ static void on_datagram(void *ctx, km_conn *conn, const void *data, size_t len) 
   c->datagrams++;
   c->datagram_len = len;
   assert_true(len <= sizeof c->datagram);
-  memcpy(c->datagram, data, len);
+  if (len > 0) {
+    memcpy(c->datagram, data, len);
+  }
+  if (c->datagram_hook != NULL) {
+    c->datagram_hook(c);
+  }
   if (c->echo_datagrams) {
     (void)!km_conn_send_datagram(conn, data, len);
   }

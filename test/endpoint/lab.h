@@ -37,15 +37,15 @@ typedef struct lab_stream {
   lab_mode mode;
   uint64_t received;
   crypto_hash_sha256_state hash;
-  uint8_t first[64];         /* the first bytes that came */
+  uint8_t first[64]; /* the first bytes that came */
   unsigned fins, on_writable, on_delivered;
   bool reset, stopped, closed;
   uint64_t reset_code, stop_code;
-  int error;                 /* of on_closed */
-  unsigned closed_order;     /* lab.closed_streams at that time */
-  uint64_t to_send, sent;    /* of the pattern */
-  bool finish;               /* with fin behind it */
-  uint8_t *echo;             /* waits to be sent back */
+  int error;              /* of on_closed */
+  unsigned closed_order;  /* lab.closed_streams at that time */
+  uint64_t to_send, sent; /* of the pattern */
+  bool finish;            /* with fin behind it */
+  uint8_t *echo;          /* waits to be sent back */
   size_t echo_len, echo_cap;
   bool echo_fin;
 } lab_stream;
@@ -54,16 +54,17 @@ typedef struct lab_stream {
 typedef struct lab_conn {
   km_conn *conn; /* NULL after on_closed */
   struct lab *lab;
-  lab_mode stream_mode;      /* of streams that the peer opens */
-  bool refuse_streams;       /* give them no callbacks */
+  lab_mode stream_mode;                      /* of streams that the peer opens */
+  void (*datagram_hook)(struct lab_conn *c); /* called from on_datagram */
+  bool refuse_streams;                       /* give them no callbacks */
   bool echo_datagrams;
   unsigned connected, closed, path_changes, datagrams, datagrams_sendable, streams_available;
   unsigned early_answers;
   bool early_accepted;
-  km_path_info path;         /* of the last on_path */
-  uint8_t datagram[2048];    /* the last one */
+  km_path_info path;      /* of the last on_path */
+  uint8_t datagram[2048]; /* the last one */
   size_t datagram_len;
-  km_close_info info;        /* its reason points to `reason` */
+  km_close_info info; /* its reason points to `reason` */
   uint8_t reason[1024];
   lab_stream *streams[LAB_MAX_STREAMS]; /* that the peer opened */
   size_t stream_count;

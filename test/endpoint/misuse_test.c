@@ -51,8 +51,7 @@ static void dialling(void **state) {
                   KM_ERR_NO_ADDRESS);
   EXPECT_SENTENCE(km_endpoint_dial(ep, &c, relay_only, "x", NULL, NULL, NULL, errp),
                   KM_ERR_NO_ADDRESS);
-  EXPECT_SENTENCE(km_endpoint_dial(ep, &c, addr, "x", NULL, NULL, &no_size, errp),
-                  KM_ERR_INVALID);
+  EXPECT_SENTENCE(km_endpoint_dial(ep, &c, addr, "x", NULL, NULL, &no_size, errp), KM_ERR_INVALID);
   km_endpoint_close(ep);
   EXPECT_SENTENCE(km_endpoint_dial(ep, &c, addr, "x", NULL, NULL, NULL, errp), KM_ERR_CLOSED);
   const km_udp_addr at = {.family = 4, .ip = {127, 0, 0, 1}};
@@ -150,9 +149,8 @@ static void streams(void **state) {
   EXPECT_SENTENCE(km_stream_write_ref(s, NULL, 1, false, keep_released, &released, errp),
                   KM_ERR_INVALID);
   EXPECT_SENTENCE(km_stream_write_ref(s, "x", 1, false, NULL, NULL, errp), KM_ERR_INVALID);
-  EXPECT_SENTENCE(
-      km_stream_write_ref(s, huge, sizeof huge, false, keep_released, &released, errp),
-      KM_ERR_INVALID);
+  EXPECT_SENTENCE(km_stream_write_ref(s, huge, sizeof huge, false, keep_released, &released, errp),
+                  KM_ERR_INVALID);
   assert_int_equal(km_stream_write(s, NULL, 0, false, NULL, NULL), 0); /* nothing, that is fine */
   assert_int_equal(km_stream_reset(s, UINT64_MAX), KM_ERR_INVALID);
   assert_int_equal(km_stream_stop(s, UINT64_MAX), KM_ERR_INVALID);
@@ -242,9 +240,8 @@ static void closing_from_any_callback(void **state) {
     r.server->echo_datagrams = true;
     r.client = lab_endpoint_open(&l, NULL);
     km_addr *addr = lab_addr(r.server, NULL);
-    assert_int_equal(km_endpoint_dial(r.client->ep, &conn, addr, LAB_ALPN, &callbacks, &r, NULL,
-                                      NULL),
-                     0);
+    assert_int_equal(
+        km_endpoint_dial(r.client->ep, &conn, addr, LAB_ALPN, &callbacks, &r, NULL, NULL), 0);
     km_addr_free(addr);
     LAB_WAIT(&l, r.conn_closed == 1);
     assert_int_equal(r.pulled, 1);

@@ -59,7 +59,8 @@ static void the_first_flight_goes_everywhere(void **state) {
   while (raw_recv(fd, buf, sizeof buf, NULL) > 0) {
   }
   lab_expect_echo(c, 100000);
-  assert_int_equal(raw_recv(fd, buf, sizeof buf, NULL), 0); /* then only where the answer came from */
+  assert_int_equal(raw_recv(fd, buf, sizeof buf, NULL),
+                   0); /* then only where the answer came from */
   km_addr_free(addr);
   close(fd);
   lab_close(&l);

@@ -134,6 +134,41 @@ static void a_server_that_forgot_its_tickets_rejects(void **state) {
   close_fixture(&f);
 }
 
+/* A release function that lends again, as one that streams a file would. The stream is gone then. */
+typedef struct lender {
+  km_stream *stream;
+  unsigned released, lent_again;
+  uint8_t data[3000];
+} lender;
+
+static void release_and_lend(void *ctx, const void *data, size_t len) {
+  lender *x = ctx;
+  x->released++;
+  x->lent_again += km_stream_write_ref(x->stream, data, len, false, release_and_lend, x, NULL) == 0;
+}
+
+static void lent_early_data_comes_back_once_when_rejected(void **state) {
+  (void)state;
+  fixture f;
+  open_fixture(&f);
+  leave_ticket(&f);
+  f.server = open_server(&f, true);
+  lab_tap_redirect(f.tap, &f.server->addr);
+  lab_conn *c = lab_dial_with(f.client, f.addr, LAB_ALPN, &early);
+  lab_stream *s = lab_stream_open(c, true);
+  lender *x = lab_alloc(&f.l, sizeof *x);
+  x->stream = s->stream;
+  assert_int_equal(
+      km_stream_write_ref(s->stream, x->data, sizeof x->data, false, release_and_lend, x, NULL), 0);
+  LAB_WAIT(&f.l, s->closed && c->connected);
+  assert_int_equal(s->error, KM_ERR_EARLY_DATA_REJECTED);
+  assert_int_equal(x->released, 1);
+  assert_int_equal(x->lent_again, 0);
+  lab_expect_echo(c, 50000);
+  close_fixture(&f);
+}
+
+/* As rustls does on every dial after the first: the session is resumed, nothing is sent early. */
 static void a_server_without_early_data_gives_no_chance_of_it(void **state) {
   (void)state;
   fixture f;
@@ -221,6 +256,7 @@ int main(void) {
       cmocka_unit_test(early_data_is_accepted),
       cmocka_unit_test(a_dial_without_early_data_may_resume),
       cmocka_unit_test(a_server_that_forgot_its_tickets_rejects),
+      cmocka_unit_test(lent_early_data_comes_back_once_when_rejected),
       cmocka_unit_test(a_server_without_early_data_gives_no_chance_of_it),
       cmocka_unit_test(a_ticket_is_for_one_protocol),
       cmocka_unit_test(a_ticket_is_used_once),

@@ -67,6 +67,28 @@ static void held_credit_comes_back_when_the_hold_ends(void **state) {
   lab_close(&p.l);
 }
 
+static void end_hold(lab_conn *c) {
+  km_stream_hold_credit(c->streams[0]->stream, false);
+}
+
+/* The same, asked for in a callback that has nothing to do with the stream. */
+static void a_hold_can_end_in_any_callback(void **state) {
+  (void)state;
+  km_endpoint_options opt;
+  pair p;
+  lab_options(&opt);
+  opt.stream_window = 16 << 10;
+  connect_pair(&p, &opt, LAB_HOLD);
+  p.s->datagram_hook = end_hold;
+  lab_stream *a = lab_stream_open(p.c, false);
+  lab_stream_send(a, 200000, true);
+  LAB_WAIT(&p.l, p.s->stream_count == 1 && p.s->streams[0]->received == 16 << 10);
+  assert_int_equal(km_conn_send_datagram(p.c->conn, "go on", 5), 0);
+  LAB_WAIT_S(&p.l, 10, a->closed && p.s->streams[0]->closed);
+  lab_expect_pattern(p.s->streams[0], 200000);
+  lab_close(&p.l);
+}
+
 static void the_connection_window_bounds_all_streams(void **state) {
   (void)state;
   km_endpoint_options opt;
@@ -102,8 +124,7 @@ static void reset_and_stop_carry_their_codes(void **state) {
   assert_int_equal(b->fins, 0);
   km_errinfo err = {0};
   size_t taken;
-  assert_int_equal(km_stream_write(a->stream, "x", 1, false, &taken, &err),
-                   KM_ERR_STREAM_FINISHED);
+  assert_int_equal(km_stream_write(a->stream, "x", 1, false, &taken, &err), KM_ERR_STREAM_FINISHED);
   assert_int_equal(km_stream_stop(a->stream, 99), 0);
   assert_int_equal(km_stream_stop(a->stream, 98), 0);
   LAB_WAIT(&p.l, b->stopped);
@@ -285,7 +306,8 @@ static void release_and_write(void *ctx, const void *data, size_t len) {
   stubborn *s = ctx;
   s->released++;
   if (s->released == 1) {
-    s->released += km_stream_write_ref(s->stream, data, len, false, release_and_write, s, NULL) != 0;
+    s->released +=
+        km_stream_write_ref(s->stream, data, len, false, release_and_write, s, NULL) != 0;
   }
 }
 
@@ -299,9 +321,9 @@ static void writing_from_a_release_is_refused_at_the_end(void **state) {
   lab_stream *a = lab_stream_open(p.c, false);
   stubborn *s = lab_alloc(&p.l, sizeof *s);
   s->stream = a->stream;
-  assert_int_equal(km_stream_write_ref(a->stream, s->data, sizeof s->data, false,
-                                       release_and_write, s, NULL),
-                   0);
+  assert_int_equal(
+      km_stream_write_ref(a->stream, s->data, sizeof s->data, false, release_and_write, s, NULL),
+      0);
   lab_run_for(&p.l, 50);
   lab_conn_close(p.c, 0, NULL);
   assert_int_equal(s->released, 2); /* given back once, and the second write failed */
@@ -312,6 +334,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_full_buffer_holds_the_writer_back),
       cmocka_unit_test(held_credit_comes_back_when_the_hold_ends),
+      cmocka_unit_test(a_hold_can_end_in_any_callback),
       cmocka_unit_test(the_connection_window_bounds_all_streams),
       cmocka_unit_test(reset_and_stop_carry_their_codes),
       cmocka_unit_test(a_stopped_sender_ends),

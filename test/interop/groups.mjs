@@ -2,7 +2,7 @@
 import { close } from './cases/close.mjs';
 import { connect } from './cases/connect.mjs';
 import {
-  deathCases, earlyCases, idleCases, idleQuietCases, keyCases, migrateCases,
+  deathCases, earlyCases, idleCases, keyCases, migrateCases,
 } from './cases/long_lived.mjs';
 import { names } from './cases/names.mjs';
 import { bulkCases, datagrams, manyCases, streams } from './cases/streams.mjs';
@@ -19,6 +19,5 @@ export const groups = {
   early: earlyCases,
   death: deathCases,
   idle90: idleCases,
-  idle_quiet: idleQuietCases,
   names,
 };

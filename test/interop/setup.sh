@@ -83,6 +83,7 @@ if ! (cd "$work" && node -e 'require("./node_modules/@number0/iroh/index.js").Se
   tail -n 5 "$work/load.log" >&2
   skip "iroh's binding does not load on this machine ($(uname -m), node $(node --version))"
 fi
+chmod 755 "$work"
 touch "$work/.complete"
 rm -rf "$dir"
 mv "$work" "$dir"

@@ -151,8 +151,7 @@ bool link_send(link_dir *link, uint64_t now, const void *data, size_t len, void 
     link->stats.lost++;
     return true;
   }
-  if (len > link->options.queue_bytes ||
-      link->queued_bytes > link->options.queue_bytes - len) {
+  if (len > link->options.queue_bytes || link->queued_bytes > link->options.queue_bytes - len) {
     link->stats.overflowed++;
     return true;
   }

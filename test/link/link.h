@@ -55,9 +55,9 @@ typedef struct link_dir {
   link_packet **heap; /* by due, then order */
   size_t count, cap;
   size_t queued_bytes;
-  uint64_t entered;   /* packets so far */
-  uint64_t free_at;   /* when the rate lets the next packet begin */
-  uint64_t last_due;  /* jitter keeps the order: nobody is due before this */
+  uint64_t entered;  /* packets so far */
+  uint64_t free_at;  /* when the rate lets the next packet begin */
+  uint64_t last_due; /* jitter keeps the order: nobody is due before this */
 } link_dir;
 
 void link_init(link_dir *link, const link_options *options, link_random_fn random, void *ctx);

@@ -173,7 +173,7 @@ static void corruption_flips_one_bit(void **state) {
     assert_int_equal(bits, 1);
     free(p);
   }
-  assert_int_equal(places, UINT32_MAX); /* anywhere in the packet */
+  assert_int_equal(places, UINT32_MAX);              /* anywhere in the packet */
   assert_true(link_send(&f.link, 0, NULL, 0, NULL)); /* nothing to flip */
   assert_int_equal(f.link.stats.corrupted, 400);
   link_clear(&f.link);

@@ -18,9 +18,9 @@
 enum { MAX_ARGS = 32, PATIENCE_MS = 20000 };
 
 static void run_proxy(const char *program, const char *to, const char *const *args) {
-  char *argv[MAX_ARGS] = {(char *)(uintptr_t)program, (char *)(uintptr_t)"--json",
-                          (char *)(uintptr_t)"--listen", (char *)(uintptr_t)"127.0.0.1:0",
-                          (char *)(uintptr_t)"--to", (char *)(uintptr_t)to};
+  char *argv[MAX_ARGS] = {(char *)(uintptr_t)program,     (char *)(uintptr_t) "--json",
+                          (char *)(uintptr_t) "--listen", (char *)(uintptr_t) "127.0.0.1:0",
+                          (char *)(uintptr_t) "--to",     (char *)(uintptr_t)to};
   for (size_t i = 0; args != NULL && args[i] != NULL && i + 7 < MAX_ARGS; i++) {
     argv[6 + i] = (char *)(uintptr_t)args[i];
   }

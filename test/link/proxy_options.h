@@ -17,7 +17,8 @@ typedef struct proxy_options {
   "usage: km-udp-proxy --listen IP:PORT --to IP:PORT [--loss P] [--delay MS] [--jitter MS]\n"      \
   "                    [--reorder P] [--dup P] [--corrupt P] [--rate MBIT] [--queue BYTES]\n"      \
   "                    [--seed N] [--json]\n"                                                      \
-  "P is a probability, 0.1 or 10%. SIGUSR1 swallows everything, or stops doing so; SIGUSR2 moves\n" \
+  "P is a probability, 0.1 or 10%. SIGUSR1 swallows everything, or stops doing so; SIGUSR2 "       \
+  "moves\n"                                                                                        \
   "the upstream sockets to new ports, as a NAT that lost its table.\n"
 
 /* 0, or KM_ERR_INVALID and the like with a sentence in `err`. */

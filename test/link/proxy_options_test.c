@@ -24,10 +24,10 @@ static int parse(proxy_options *ret, km_errinfo *err, const char *const *args) {
 static void everything_is_read(void **state) {
   (void)state;
   proxy_options o;
-  const char *const args[] = {ADDRESSES,  "--loss",   "0.25", "--delay",  "20",  "--jitter",
-                              "2.5",      "--dup",    "1%",   "--json",   "--reorder", "50%",
-                              "--rate",   "100",      "--seed", "77",     "--queue", "1000",
-                              "--corrupt", "1",       NULL};
+  const char *const args[] = {ADDRESSES,   "--loss", "0.25",   "--delay", "20",        "--jitter",
+                              "2.5",       "--dup",  "1%",     "--json",  "--reorder", "50%",
+                              "--rate",    "100",    "--seed", "77",      "--queue",   "1000",
+                              "--corrupt", "1",      NULL};
   assert_int_equal(parse(&o, NULL, args), 0);
   assert_int_equal(o.listen.family, 4);
   assert_int_equal(o.listen.port, 0);

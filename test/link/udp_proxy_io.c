@@ -162,8 +162,7 @@ static void read_listener(proxy *p) {
     address from;
     memset(&from, 0, sizeof from);
     from.len = sizeof from.sa;
-    ssize_t n =
-        recvfrom(p->listener, buf, sizeof buf, 0, (struct sockaddr *)&from.sa, &from.len);
+    ssize_t n = recvfrom(p->listener, buf, sizeof buf, 0, (struct sockaddr *)&from.sa, &from.len);
     if (n < 0) {
       return;
     }
@@ -211,8 +210,7 @@ static void deliver(proxy *p) {
 
 /* Time until the next packet is due; NULL when nothing is under way. */
 static const struct timespec *time_left(const proxy *p, struct timespec *ret) {
-  uint64_t next = link_next(&p->up) < link_next(&p->down) ? link_next(&p->up)
-                                                          : link_next(&p->down);
+  uint64_t next = link_next(&p->up) < link_next(&p->down) ? link_next(&p->up) : link_next(&p->down);
   if (next == LINK_NEVER) {
     return NULL;
   }

@@ -30,7 +30,7 @@ add_library(km_flags INTERFACE)
 target_compile_definitions(km_flags INTERFACE _GNU_SOURCE)
 target_compile_options(km_flags INTERFACE
   -Wall -Wextra -Wconversion -Wshadow -Wundef -Wstrict-prototypes -Wmissing-prototypes -Wvla
-  -Wformat=2 -Wpointer-arith
+  -Wformat=2 -Wno-format-nonliteral -Wpointer-arith
   -ffunction-sections -fdata-sections -fstack-protector-strong
   # Absolute paths of the build machine have no place in what we ship.
   -ffile-prefix-map=${PROJECT_SOURCE_DIR}/=)

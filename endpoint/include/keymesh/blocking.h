@@ -3,9 +3,9 @@
  * KeyMesh with a thread of its own and calls that wait: for programs without an event loop.
  *
  * km_blocking_open starts a thread with a loop and an endpoint on it. The calls here may be made
- * from any other thread, several at once; each waits until it is done or its timeout passed. One
- * km_bstream may be read by one thread and written by another at the same time; otherwise one
- * thread at a time uses one object.
+ * from any other thread, several at once on one km_blocking or km_bconn; each waits until it is
+ * done or its timeout passed. One km_bstream may be read by one thread and written by another at
+ * the same time. A handle is freed once, when no thread wants to use it any more.
  *
  * All timeouts are in milliseconds; 0 does not wait for the peer, -1 waits without end.
  *
@@ -18,7 +18,9 @@
  *   km_blocking_dial(b, &c, addr, "km/echo/1", 30000, &err);
  *   km_bconn_open(c, &s, true, 5000, &err);
  *   km_bstream_write(s, "hello", 5, true, 5000, &err);
- *   while (km_bstream_read(s, buf, sizeof buf, &n, 5000, &err) == 0 && n > 0) fwrite(buf, 1, n, stdout);
+ *   while (km_bstream_read(s, buf, sizeof buf, &n, 5000, &err) == 0 && n > 0) {
+ *     fwrite(buf, 1, n, stdout);
+ *   }
  *   km_bstream_free(s);  km_bconn_free(c);  km_blocking_close(b);
  * @endcode
  */
@@ -118,7 +120,7 @@ KM_EXPORT KM_NODISCARD int km_bstream_write(km_bstream *s, const void *data, siz
 KM_EXPORT KM_NODISCARD int km_bstream_read(km_bstream *s, void *buf, size_t cap, size_t *ret_len,
                                            int timeout_ms, km_errinfo *err);
 
-/** As km_stream_reset and km_stream_stop. */
+/** As km_stream_reset and km_stream_stop; a code above 2^62 - 1 counts as that. */
 KM_EXPORT void km_bstream_reset(km_bstream *s, uint64_t code);
 KM_EXPORT void km_bstream_stop(km_bstream *s, uint64_t code);
 

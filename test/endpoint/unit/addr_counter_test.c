@@ -124,8 +124,8 @@ static void behaves_like_an_array(void **state) {
   km_addr_counter_init(&c, &t.env);
   for (int step = 0; step < STEPS; step++) {
     uint32_t i = (uint32_t)test_rng_below(&rng, SOURCES);
-    km_udp_addr a = i % 2 == 0 ? v4(0x0a000000 + i, (uint16_t)step)
-                               : v6((uint8_t)(i / 2), (uint8_t)step);
+    km_udp_addr a =
+        i % 2 == 0 ? v4(0x0a000000 + i, (uint16_t)step) : v6((uint8_t)(i / 2), (uint8_t)step);
     size_t adds = step < STEPS / 2 ? 6 : 3;
     if (test_rng_below(&rng, 10) < adds) {
       assert_int_equal(km_addr_counter_add(&c, &a), 0);

@@ -223,9 +223,8 @@ static void release_and_lend_again(void *ctx, const void *data, size_t len) {
   assert_ptr_equal(data, r->piece);
   if (r->left > 0) {
     r->left--;
-    assert_int_equal(km_send_queue_lend(&r->f->q, &r->f->pool, r->piece, len,
-                                        release_and_lend_again, r),
-                     0);
+    assert_int_equal(
+        km_send_queue_lend(&r->f->q, &r->f->pool, r->piece, len, release_and_lend_again, r), 0);
   }
 }
 
@@ -234,9 +233,8 @@ static void release_may_lend_again(void **state) {
   fixture f;
   open_fixture(&f, 1);
   refill r = {.f = &f, .left = 5};
-  assert_int_equal(km_send_queue_lend(&f.q, &f.pool, r.piece, sizeof r.piece,
-                                      release_and_lend_again, &r),
-                   0);
+  assert_int_equal(
+      km_send_queue_lend(&f.q, &f.pool, r.piece, sizeof r.piece, release_and_lend_again, &r), 0);
   for (int i = 0; i < 6; i++) {
     assert_int_equal(km_send_queue_waiting(&f.q), sizeof r.piece);
     km_send_queue_sent(&f.q, sizeof r.piece);

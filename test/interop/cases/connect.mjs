@@ -90,6 +90,20 @@ async function retry(t, dialSide, acceptSide) {
   }
 }
 
+/** We offer X25519MLKEM768 first; this iroh knows only X25519 of the two (TLS 1.3 picks that). */
+async function postQuantum(t, dialSide, acceptSide) {
+  const ours = (side) => (side === 'us' ? { prefer_post_quantum: true } : {});
+  const acceptor = await t.open(acceptSide, ours(acceptSide));
+  const dialler = await t.open(dialSide, ours(dialSide));
+  const us = dialSide === 'us' ? dialler : acceptor;
+  t.need(us, 'options', 'figures');
+  const { dialled, accepted } = await t.connect(dialler, acceptor);
+  await t.transfer([dialler, dialled], [acceptor, accepted], { bytes: 10_000 });
+  const stats = await us.request('stats', { conn: us === dialler ? dialled : accepted });
+  t.equal(stats.group, 'X25519', 'key exchange');
+  t.ok(stats.cipher.startsWith('TLS13-'), `cipher suite: ${stats.cipher}`);
+}
+
 export const connect = [
   ...bothWays('dial', dial),
   ...bothWays('dial_ipv6', dialIpv6),
@@ -99,4 +113,5 @@ export const connect = [
   ...bothWays('wrong_id', wrongId),
   ...bothWays('refuse', refuse),
   ...bothWays('retry', retry),
+  ...bothWays('post_quantum_preferred', postQuantum),
 ];

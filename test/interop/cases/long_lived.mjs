@@ -234,9 +234,9 @@ async function weDie(t, dialSide, acceptSide) {
 }
 
 export const idleCases = [
-  ...bothWays('idle_90_s', idle, { timeout: 150 }),
+  ...bothWays('idle_90_s', idle, { timeout: 200 }),
+  ...bothWays('idle_45_s_only_it_keeps_alive', idleWithoutOurs),
 ];
-export const idleQuietCases = bothWays('idle_45_s_only_it_keeps_alive', idleWithoutOurs);
 export const migrateCases = [
   { name: 'migrate_mid_transfer', run: migrate, timeout: 400 },
   { name: 'migrate_idle', run: migrateIdle },

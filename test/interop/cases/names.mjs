@@ -101,6 +101,10 @@ const RELAYS = [
   'http://[2001:db8::1]:3340/', 'https://r/?region=eu&x=1', 'https://xn--bcher-kva.example/',
 ];
 
+// To damage such a name is to ask for all of IDNA: iroh refuses what does not decode to a valid
+// name, KeyMesh takes an "xn--" label as the letters it is made of.
+const WITHOUT_IDNA = RELAYS.filter((url) => !url.includes('xn--'));
+
 const WORDS = [0, 0, 0, 1, 0xff, 0x2001, 0xfe80, 0xfd00, 0xffff, 0x0db8];
 
 function randomAddress(random) {
@@ -110,9 +114,9 @@ function randomAddress(random) {
   return `[${words.map((word) => word.toString(16)).join(':')}]:${port}`;
 }
 
-function randomAddr(random, remote) {
+function randomAddr(random, remote, urls = RELAYS) {
   const addrs = Array.from({ length: random.below(9) }, () => randomAddress(random));
-  return { remote, addrs, relays: random.below(2) ? [random.pick(RELAYS)] : [] };
+  return { remote, addrs, relays: random.below(2) ? [random.pick(urls)] : [] };
 }
 
 async function tickets(t) {
@@ -245,7 +249,8 @@ async function ticketsDamaged(t) {
   const seen = { refused: 0, accepted: 0 };
   for (let i = 0; i < 3000; i++) {
     const { remote } = await peers[1].request('key', { secret: random.bytes(32).toString('hex') });
-    const { text: good } = await peers[1].request('ticket_make', randomAddr(random, remote));
+    const { text: good } = await peers[1].request('ticket_make',
+      randomAddr(random, remote, WITHOUT_IDNA));
     const at = 61 + random.below(good.length - 61 || 1); // behind the id: there the parsers branch
     const letter = random.pick([...BASE32]);
     const text = random.pick([

@@ -39,6 +39,14 @@ async function bulkCrossing(t, dialSide, acceptSide) {
   ]);
 }
 
+/** The same with our other congestion controller. */
+async function bulkBbr(t, dialSide, acceptSide) {
+  const [one, other] = await ends(t, dialSide, acceptSide, { bbr: true });
+  t.need(one[0].side === 'us' ? one[0] : other[0], 'options');
+  await t.transfer(one, other, { bytes: 16 * MIB });
+  await t.transfer(other, one, { bytes: 16 * MIB });
+}
+
 /** More streams than the peer allows at first (100): they wait their turn. */
 async function many(t, dialSide, acceptSide) {
   const [one, other] = await ends(t, dialSide, acceptSide);
@@ -72,6 +80,7 @@ export const streams = [
 export const bulkCases = [
   ...bothWays('bulk_64_mib_echo', bulk, { timeout: 400 }),
   ...bothWays('bulk_64_mib_crossing', bulkCrossing, { timeout: 400 }),
+  ...bothWays('bulk_16_mib_bbr', bulkBbr, { timeout: 400 }),
 ];
 export const manyCases = [
   ...bothWays('streams_200', many),

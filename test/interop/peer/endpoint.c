@@ -88,6 +88,9 @@ static int open_endpoint(peer *self, const cJSON *request, km_errinfo *err) {
   options.keep_alive_ms = (uint32_t)peer_int(request, "keep_alive_ms", (int)options.keep_alive_ms);
   options.max_streams_bidi =
       (uint32_t)peer_int(request, "max_streams_bidi", (int)options.max_streams_bidi);
+  options.prefer_post_quantum = peer_flag(request, "prefer_post_quantum");
+  if (peer_flag(request, "bbr"))
+    options.congestion = KM_CC_BBR;
   options.callbacks = (km_endpoint_callbacks){
       .size = sizeof options.callbacks, .on_incoming = on_incoming, .on_closed = on_closed};
   options.ctx = self;

@@ -1,0 +1,10 @@
+/* The echo protocol's accepting side: every byte of a stream goes back on it, every datagram too. */
+#ifndef KM_CMD_NODE_ECHO_H
+#define KM_CMD_NODE_ECHO_H
+
+#include "cmd/node/node.h"
+
+/* Serves a stream that the peer opened; one-way streams are read and counted. */
+void echo_serve(node *n, km_conn *conn, km_stream *stream);
+
+#endif /* KM_CMD_NODE_ECHO_H */

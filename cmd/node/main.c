@@ -1,0 +1,74 @@
+/* km-node: endpoints from the command line. */
+#include <stdio.h>
+#include <string.h>
+
+#include "cmd/node/node.h"
+
+static const struct {
+  const char *name;
+  int (*run)(int argc, char **argv);
+  const char *about;
+} commands[] = {
+    {"node1", cmd_node1, "accept connections and echo what comes"},
+    {"node2", cmd_node2, "dial a node, send, check the echo"},
+    {"id", cmd_id, "show an endpoint id in every form"},
+    {"ticket", cmd_ticket, "take a ticket apart, or make one"},
+    {"key", cmd_key, "make and show secret keys"},
+    {"perf", cmd_perf, "measure goodput, latency, handshakes and memory"},
+};
+
+#define COMMANDS (sizeof commands / sizeof commands[0])
+
+static void print_help(void) {
+  printf("usage: km-node COMMAND ...\n\n"
+         "Dials public keys: authenticated QUIC connections, wire-compatible with iroh 1.x.\n\n"
+         "Commands:\n");
+  for (size_t i = 0; i < COMMANDS; i++) {
+    printf("  %-8s %s\n", commands[i].name, commands[i].about);
+  }
+  printf("\nOptions:\n"
+         "  --version  version of the program and the libraries inside\n"
+         "  --help     this text; km-node COMMAND --help for a command\n\n"
+         "Exit status: 0 done, 1 failed, 2 bad arguments, 3 unreachable, 4 wrong key,\n"
+         "5 ALPN refused, 6 connection lost.\n\n"
+         "Example:\n"
+         "  km-node node1                      # prints a ticket\n"
+         "  km-node node2 TICKET --send hello  # in another terminal\n");
+}
+
+static int unknown(const char *word) {
+  const char *names[COMMANDS + 1] = {NULL};
+  for (size_t i = 0; i < COMMANDS; i++) {
+    names[i] = commands[i].name;
+  }
+  const char *near = cli_did_you_mean(word, names);
+  km_errinfo err = {.code = KM_ERR_INVALID};
+  cli_output out;
+  cli_output_init(&out, false);
+  (void)snprintf(err.text, sizeof err.text, "unknown command '%.40s'%s%s%s", word,
+                 near == NULL ? ": see km-node --help" : ": did you mean ",
+                 near == NULL ? "" : near, near == NULL ? "" : "?");
+  return cli_error(&out, CLI_EXIT_USAGE, &err);
+}
+
+int main(int argc, char **argv) {
+  if (argc < 2) {
+    print_help();
+    return CLI_EXIT_USAGE;
+  }
+  const char *word = argv[1];
+  if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0) {
+    print_help();
+    return CLI_EXIT_OK;
+  }
+  if (strcmp(word, "--version") == 0) {
+    printf("km-node %s (%s)\n", km_version(), km_version_details());
+    return CLI_EXIT_OK;
+  }
+  for (size_t i = 0; i < COMMANDS; i++) {
+    if (strcmp(word, commands[i].name) == 0) {
+      return commands[i].run(argc - 2, argv + 2);
+    }
+  }
+  return unknown(word);
+}

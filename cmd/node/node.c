@@ -1,0 +1,248 @@
+#include "cmd/node/node.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd/cli/signals_io.h"
+
+static KM_PRINTF(2, 3) int bad_option(km_errinfo *err, const char *fmt, ...) {
+  va_list args;
+  va_start(args, fmt);
+  memset(err, 0, sizeof *err);
+  err->code = KM_ERR_INVALID;
+  (void)vsnprintf(err->text, sizeof err->text, fmt, args);
+  va_end(args);
+  return KM_ERR_INVALID;
+}
+
+static int parse_binds(const cli_list *list, km_udp_addr *ret, km_errinfo *err) {
+  if (list->count > KM_ENDPOINT_MAX_SOCKETS) {
+    return bad_option(err, "--bind was given too often");
+  }
+  for (size_t i = 0; i < list->count; i++) {
+    int rv = km_udp_addr_parse(&ret[i], list->at[i], strlen(list->at[i]), err);
+    if (rv != 0) {
+      return rv;
+    }
+  }
+  return 0;
+}
+
+static int load_key(const node_options *o, km_secret_key **ret, km_errinfo *err) {
+  if (o->secret_key != NULL && o->key_file != NULL) {
+    return bad_option(err, "give --secret-key or --key-file, not both");
+  }
+  if (o->secret_key != NULL) {
+    return km_secret_key_parse(ret, o->secret_key, strlen(o->secret_key), err);
+  }
+  return o->key_file == NULL ? 0 : km_secret_key_load(ret, o->key_file, err);
+}
+
+static int parse_relay(const char *text, km_endpoint_options *ret, const char **url) {
+  ret->relay_mode = KM_RELAY_DISABLED;
+  if (text == NULL || strcmp(text, "disabled") == 0) {
+    return 0;
+  }
+  ret->relay_mode = strcmp(text, "default") == 0   ? KM_RELAY_DEFAULT
+                    : strcmp(text, "staging") == 0 ? KM_RELAY_STAGING
+                                                   : KM_RELAY_CUSTOM;
+  if (ret->relay_mode == KM_RELAY_CUSTOM) {
+    *url = text;
+    ret->relay_urls = url;
+    ret->relay_url_count = 1;
+  }
+  (void)fputs("warning: this version uses no relays yet; only direct addresses work\n", stderr);
+  return 0;
+}
+
+static int parse_congestion(const char *text, km_endpoint_options *ret, km_errinfo *err) {
+  if (text == NULL || strcmp(text, "cubic") == 0) {
+    ret->congestion = KM_CC_CUBIC;
+  } else if (strcmp(text, "bbr") == 0) {
+    ret->congestion = KM_CC_BBR;
+  } else if (strcmp(text, "reno") == 0) {
+    ret->congestion = KM_CC_RENO;
+  } else {
+    return bad_option(err, "--congestion is cubic, bbr or reno, not '%.40s'", text);
+  }
+  return 0;
+}
+
+static int parse_log(const char *text, km_endpoint_options *ret, km_errinfo *err) {
+  const char *filter = text != NULL ? text : getenv("KM_LOG");
+  if (filter == NULL || filter[0] == '\0') {
+    return 0;
+  }
+  ret->log = km_log_to_stderr;
+  return km_log_filter_parse(&ret->log_filter, filter, err);
+}
+
+static void on_endpoint_closed(void *ctx, km_endpoint *endpoint) {
+  node *n = ctx;
+  (void)endpoint;
+  n->endpoint = NULL;
+  km_loop_stop(n->loop);
+}
+
+static void on_stop(void *ctx) {
+  node *n = ctx;
+  node_finish(n, n->stop_status);
+}
+
+static int open_endpoint(node *n, const node_options *o, km_errinfo *err) {
+  km_endpoint_options opt;
+  km_udp_addr binds[KM_ENDPOINT_MAX_SOCKETS];
+  km_secret_key *key = NULL;
+  const char *relay_url = NULL;
+  km_endpoint_options_default(&opt);
+  int rv = parse_binds(&o->bind, binds, err);
+  rv = rv != 0 ? rv : parse_congestion(o->congestion, &opt, err);
+  rv = rv != 0 ? rv : parse_log(o->log, &opt, err);
+  rv = rv != 0 ? rv : load_key(o, &key, err);
+  if (rv != 0) {
+    return rv;
+  }
+  (void)parse_relay(o->relay, &opt, &relay_url);
+  opt.bind = binds;
+  opt.bind_count = o->bind.count;
+  opt.secret_key = key;
+  opt.prefer_post_quantum = o->post_quantum;
+  opt.qlog_dir = o->qlog;
+  opt.keylog_file = o->keylog;
+  opt.callbacks =
+      (km_endpoint_callbacks){.size = sizeof opt.callbacks, .on_closed = on_endpoint_closed};
+  opt.ctx = n;
+  rv = km_endpoint_open(&n->endpoint, n->loop, &opt, err);
+  km_secret_key_free(key);
+  return rv;
+}
+
+int node_open(node *n, const node_options *options) {
+  km_errinfo err;
+  cli_output_init(&n->out, options->json);
+  memset(&err, 0, sizeof err);
+  err.code = km_loop_new(&n->loop);
+  if (err.code != 0) {
+    return cli_error(&n->out, CLI_EXIT_FAILED, &err);
+  }
+  int rv = open_endpoint(n, options, &err);
+  if (rv != 0) {
+    (void)km_loop_free(n->loop);
+    int status = cli_status_of(rv);
+    /* What cannot be bound is the fault of the address given. */
+    return cli_error(&n->out, status == CLI_EXIT_FAILED ? CLI_EXIT_USAGE : status, &err);
+  }
+  if (cli_signals_watch(n->loop, on_stop, n) != 0) {
+    node_finish(n, CLI_EXIT_FAILED);
+  }
+  return 0;
+}
+
+int node_run(node *n) {
+  while (n->endpoint != NULL) {
+    (void)km_loop_run(n->loop);
+  }
+  cli_signals_stop();
+  (void)km_loop_free(n->loop);
+  return n->status;
+}
+
+void node_finish(node *n, int status) {
+  if (n->status == CLI_EXIT_OK) {
+    n->status = status;
+  }
+  km_endpoint_close(n->endpoint);
+}
+
+void node_fail(node *n, const km_errinfo *err) {
+  node_finish(n, cli_error(&n->out, cli_status_of(err->code), err));
+}
+
+/* --- ready ----------------------------------------------------------------------------------- */
+
+static void say_ready(node *n, const char *id, const char *ticket, const km_addr *addr) {
+  cli_say(&n->out, "id      %s", id);
+  cli_say(&n->out, "ticket  %s", ticket);
+  for (size_t i = 0; i < km_addr_udp_count(addr); i++) {
+    char text[KM_UDP_ADDR_TEXT_CAP];
+    (void)km_udp_addr_format(km_addr_udp_at(addr, i), text, sizeof text);
+    cli_say(&n->out, "direct  %s", text);
+  }
+}
+
+static void emit_ready(node *n, const char *id, const char *ticket, const km_addr *addr) {
+  cJSON *event = cli_event(&n->out, "ready");
+  cJSON *direct = event == NULL ? NULL : cJSON_AddArrayToObject(event, "direct");
+  for (size_t i = 0; direct != NULL && i < km_addr_udp_count(addr); i++) {
+    char text[KM_UDP_ADDR_TEXT_CAP];
+    (void)km_udp_addr_format(km_addr_udp_at(addr, i), text, sizeof text);
+    (void)cJSON_AddItemToArray(direct, cJSON_CreateString(text));
+  }
+  cli_add_text(event, "id", id);
+  cli_add_text(event, "ticket", ticket);
+  if (km_addr_relay_count(addr) > 0) {
+    cli_add_text(event, "relay", km_addr_relay_at(addr, 0));
+  } else {
+    cli_add_null(event, "relay");
+  }
+  cli_emit(event);
+}
+
+int node_print_ready(node *n) {
+  km_addr *addr;
+  char id[KM_ID_TEXT_CAP];
+  char ticket[KM_TICKET_MAX];
+  int rv = km_endpoint_addr(n->endpoint, &addr);
+  if (rv != 0) {
+    return rv;
+  }
+  rv = km_ticket_format(addr, ticket, sizeof ticket, NULL);
+  if (rv == 0) {
+    (void)km_id_format(km_endpoint_id(n->endpoint), KM_ID_HEX, id, sizeof id);
+    emit_ready(n, id, ticket, addr);
+    say_ready(n, id, ticket, addr);
+  }
+  km_addr_free(addr);
+  return rv;
+}
+
+/* --- peers ----------------------------------------------------------------------------------- */
+
+static int peer_from_id(km_addr **ret, const char *text, km_errinfo *err) {
+  km_id id;
+  int rv = km_id_parse(&id, text, strlen(text), err);
+  if (rv == 0) {
+    rv = km_addr_new(ret, &id);
+  }
+  return rv;
+}
+
+int node_parse_peer(const cli_output *out, km_addr **ret, const char *text, const cli_list *addrs) {
+  km_errinfo err;
+  km_addr *addr = NULL;
+  memset(&err, 0, sizeof err);
+  bool ticket = strncmp(text, "endpoint", strlen("endpoint")) == 0;
+  int rv =
+      ticket ? km_ticket_parse(&addr, text, strlen(text), &err) : peer_from_id(&addr, text, &err);
+  for (size_t i = 0; rv == 0 && i < addrs->count; i++) {
+    km_udp_addr udp;
+    rv = km_udp_addr_parse(&udp, addrs->at[i], strlen(addrs->at[i]), &err);
+    if (rv == 0) {
+      rv = km_addr_add_udp(addr, &udp);
+      if (rv != 0) {
+        err.code = rv;
+        (void)snprintf(err.text, sizeof err.text, "--addr %s cannot be dialled: %s", addrs->at[i],
+                       rv == KM_ERR_BAD_ADDR ? "it has no port" : km_strerror(rv));
+      }
+    }
+  }
+  if (rv == 0) {
+    *ret = addr;
+    return 0;
+  }
+  km_addr_free(addr);
+  err.code = rv;
+  return cli_error(out, CLI_EXIT_USAGE, &err);
+}

@@ -1,0 +1,71 @@
+/* What the commands of km-node share: an endpoint made from the command line, on a loop. */
+#ifndef KM_CMD_NODE_NODE_H
+#define KM_CMD_NODE_NODE_H
+
+#include <keymesh/keymesh.h>
+
+#include "cmd/cli/options.h"
+#include "cmd/cli/output.h"
+
+#define NODE_DEFAULT_ALPN "km/echo/1"
+
+typedef struct node_options {
+  cli_list bind;
+  const char *secret_key, *key_file, *relay, *log, *qlog, *keylog, *congestion;
+  bool post_quantum, json;
+} node_options;
+
+/* Rows of an option table for a `node_options` called `o`. */
+#define NODE_OPTION_ROWS(o)                                                                         \
+  {"--bind", CLI_LIST, &(o).bind, "IP:PORT", "bind here (again for more; default any)", 0, 0},      \
+      {"--secret-key",                                                                              \
+       CLI_TEXT,                                                                                    \
+       &(o).secret_key,                                                                             \
+       "HEX",                                                                                       \
+       "secret key (seen in ps; better a file)",                                                    \
+       0,                                                                                           \
+       0},                                                                                          \
+      {"--key-file", CLI_TEXT, &(o).key_file, "PATH", "file with the secret key, mode 0600", 0, 0}, \
+      {"--relay", CLI_TEXT, &(o).relay, "URL", "relay url, default, staging or disabled", 0, 0},    \
+      {"--congestion", CLI_TEXT, &(o).congestion, "NAME", "cubic (default), bbr or reno", 0, 0},    \
+      {"--post-quantum", CLI_FLAG, &(o).post_quantum, NULL, "prefer X25519MLKEM768", 0, 0},         \
+      {"--log", CLI_TEXT, &(o).log, "FILTER", "log to stderr: info,quic=debug (or KM_LOG)", 0, 0},  \
+      {"--qlog", CLI_TEXT, &(o).qlog, "DIR", "one qlog file a connection", 0, 0},                   \
+      {"--keylog", CLI_TEXT, &(o).keylog, "FILE", "TLS secrets for Wireshark; keep it safe", 0, 0}, \
+  {                                                                                                 \
+    "--json", CLI_FLAG, &(o).json, NULL, "one JSON object a line on stdout", 0, 0                   \
+  }
+
+typedef struct node {
+  cli_output out;
+  km_loop *loop;
+  km_endpoint *endpoint;
+  int status;      /* the exit status so far */
+  int stop_status; /* of one that a signal ends */
+} node;
+
+/* Opens loop and endpoint and watches signals: the first closes the endpoint. 0, or an exit status
+ * after the error was printed. `node` must be zeroed. */
+int node_open(node *n, const node_options *options);
+/* Runs until the endpoint is closed, frees all, returns the exit status. */
+int node_run(node *n);
+/* Closes the endpoint with this status, unless a status was set before. */
+void node_finish(node *n, int status);
+/* Prints an error and closes the endpoint with its status. */
+void node_fail(node *n, const km_errinfo *err);
+
+/* Id, ticket and addresses: the `ready` event. */
+int node_print_ready(node *n);
+
+/* A peer from the command line: a ticket, or an id with addresses. 0 or an exit status. */
+int node_parse_peer(const cli_output *out, km_addr **ret, const char *text, const cli_list *addrs);
+
+/* The commands. Each takes the words after its name and returns the exit status. */
+int cmd_node1(int argc, char **argv);
+int cmd_node2(int argc, char **argv);
+int cmd_id(int argc, char **argv);
+int cmd_ticket(int argc, char **argv);
+int cmd_key(int argc, char **argv);
+int cmd_perf(int argc, char **argv);
+
+#endif /* KM_CMD_NODE_NODE_H */

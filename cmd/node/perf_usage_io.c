@@ -1,0 +1,39 @@
+/* What the process used, from the operating system. */
+#include <malloc.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cmd/node/perf.h"
+
+static uint64_t resident_bytes(void) {
+#ifdef __GLIBC__
+  (void)malloc_trim(0); /* what was freed is not held */
+#endif
+  unsigned long long size = 0, resident = 0;
+  FILE *file = fopen("/proc/self/statm", "r");
+  if (file != NULL) {
+    if (fscanf(file, "%llu %llu", &size, &resident) != 2) {
+      resident = 0;
+    }
+    (void)fclose(file);
+  }
+  return resident * (unsigned long long)sysconf(_SC_PAGESIZE);
+}
+
+perf_usage perf_usage_now(void) {
+  struct rusage r;
+  perf_usage usage = {.resident = resident_bytes()};
+  if (getrusage(RUSAGE_SELF, &r) == 0) {
+    usage.cpu_ns = (uint64_t)(r.ru_utime.tv_sec + r.ru_stime.tv_sec) * 1000000000u +
+                   (uint64_t)(r.ru_utime.tv_usec + r.ru_stime.tv_usec) * 1000u;
+  }
+  return usage;
+}
+
+uint64_t perf_now_ns(void) {
+  struct timespec t;
+  (void)clock_gettime(CLOCK_MONOTONIC, &t);
+  return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
