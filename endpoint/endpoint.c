@@ -317,6 +317,7 @@ void km_endpoint_close(km_endpoint *ep) {
     return;
   }
   ep->state = KM_ENDPOINT_CLOSING;
+  km_tombstones_hurry(ep);
   for (km_list *n = ep->conns.next; n != &ep->conns; n = n->next) {
     km_conn *conn = KM_LIST_ITEM(n, km_conn, all);
     km_conn_begin_close(conn, KM_CLOSE_LOCAL_APP, KM_OK, true, 0, NULL, 0);

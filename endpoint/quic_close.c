@@ -9,6 +9,7 @@
 #define TOMBSTONE_MAX_CIDS 16
 #define CLOSE_PTOS 3u /* RFC 9000 section 10.2 */
 #define CLOSE_MAX_NS (3 * KM_NS_PER_S)
+#define CLOSE_UNMEASURED_NS (300 * KM_NS_PER_MS) /* no round trip yet: the PTO is a guess of 1 s */
 
 struct km_tombstone {
   km_cid_owner owner; /* first: see cid_table.h */
@@ -257,6 +258,14 @@ static void take_cids(km_tombstone *t, km_conn *conn) {
   }
 }
 
+static km_ts closing_period(const km_conn *conn) {
+  ngtcp2_conn_info info;
+  ngtcp2_conn_get_conn_info2(conn->quic, &info);
+  km_ts limit = info.min_rtt == UINT64_MAX ? CLOSE_UNMEASURED_NS : CLOSE_MAX_NS;
+  km_ts wait = CLOSE_PTOS * ngtcp2_conn_get_pto2(conn->quic);
+  return wait < limit ? wait : limit;
+}
+
 /* Without memory or room there is none: stateless resets answer then. */
 static void leave_tombstone(km_conn *conn, const uint8_t *packet, size_t len) {
   km_endpoint *ep = conn->ep;
@@ -280,9 +289,18 @@ static void leave_tombstone(km_conn *conn, const uint8_t *packet, size_t len) {
   km_list_init(&t->link);
   km_list_append(&ep->tombstones, &t->link);
   ep->tombstone_count++;
-  km_ts wait = CLOSE_PTOS * ngtcp2_conn_get_pto2(conn->quic);
-  km_endpoint_set_timer(ep, &t->timer,
-                        km_endpoint_now(ep) + (wait < CLOSE_MAX_NS ? wait : CLOSE_MAX_NS));
+  km_endpoint_set_timer(ep, &t->timer, km_endpoint_now(ep) + closing_period(conn));
+}
+
+void km_tombstones_hurry(km_endpoint *ep) {
+  km_list *next;
+  for (km_list *n = ep->tombstones.next; n != &ep->tombstones; n = next) {
+    next = n->next;
+    km_tombstone *t = KM_LIST_ITEM(n, km_tombstone, link);
+    if (t->packet_len == 0) {
+      bury(t);
+    }
+  }
 }
 
 void km_tombstone_answer(km_tombstone *t, const km_path_key *from) {
@@ -318,7 +336,8 @@ static size_t send_close(km_conn *conn) {
 void km_conn_finish_close(km_conn *conn) {
   const km_close_info *info = &conn->close_info;
   size_t packet = send_close(conn);
-  if (conn->quic != NULL && (packet > 0 || conn->draining)) {
+  bool swallow = conn->draining && conn->ep->state == KM_ENDPOINT_OPEN;
+  if (conn->quic != NULL && (packet > 0 || swallow)) {
     leave_tombstone(conn, conn->ep->tx_buf, packet);
   }
   km_conn_leave_half_open(conn);

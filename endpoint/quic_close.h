@@ -10,4 +10,7 @@ typedef struct km_tombstone km_tombstone;
 /* A packet came for a connection that is closed. */
 void km_tombstone_answer(km_tombstone *t, const km_path_key *from);
 
+/* The endpoint closes: those that only swallow packets are not waited for. */
+void km_tombstones_hurry(km_endpoint *ep);
+
 #endif /* KM_ENDPOINT_QUIC_CLOSE_H */

@@ -135,12 +135,15 @@ static void on_dial_closed(void *ctx, km_conn *conn, const km_close_info *info) 
   perf *p = ctx;
   (void)conn;
   p->closed++;
+  if (p->done) {
+    return;
+  }
   if (info->error != KM_OK) {
     perf_fail(p, info->error, info->text);
     return;
   }
   bool handshakes = strcmp(perf_mode_name(p), "handshake") == 0;
-  if (handshakes && !p->done && p->closed == p->dialled && perf_now_ns() >= p->until) {
+  if (handshakes && p->closed == p->dialled && perf_now_ns() >= p->until) {
     report_handshakes(p);
     perf_next_mode(p);
   }

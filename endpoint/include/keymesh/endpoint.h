@@ -13,7 +13,9 @@
  * @code
  *   static void on_data(void *ctx, km_stream *s, const void *data, size_t len, bool fin) {
  *     size_t taken;
- *     (void)km_stream_write(s, data, len, fin, &taken, NULL);
+ *     if (km_stream_write(s, data, len, fin, &taken, NULL) != 0 || taken < len) {
+ *       km_stream_reset(s, 1); // a real one would wait for on_writable
+ *     }
  *   }
  *   static void on_stream(void *ctx, km_conn *conn, km_stream *s) {
  *     static const km_stream_callbacks echo = {.size = sizeof echo, .on_data = on_data};
