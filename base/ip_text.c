@@ -132,7 +132,7 @@ size_t km_ip4_format(char ret[KM_IP_TEXT_CAP], const uint8_t ip[4]) {
   return (size_t)snprintf(ret, KM_IP_TEXT_CAP, "%u.%u.%u.%u", ip[0], ip[1], ip[2], ip[3]);
 }
 
-/* The first longest run of two zero groups or more (RFC 5952 section 4.2); *len is 0 without one. */
+/* The first longest run of two zero groups or more (RFC 5952 section 4.2); *len is 0 without. */
 static int longest_zero_run(const uint16_t groups[GROUPS], int *len) {
   int best = 0;
   *len = 0;

@@ -1,5 +1,5 @@
-/* The WHATWG URL standard, sections 4.4 (parsing) and 4.5 (serialising), as far as relay_url.h says,
- * as one pass from the text to its normal form. */
+/* The WHATWG URL standard, sections 4.4 (parsing) and 4.5 (serialising), as far as relay_url.h
+ * says, as one pass from the text to its normal form. */
 #include "base/relay_url.h"
 
 #include <stdbool.h>

@@ -38,7 +38,8 @@ void km_ticket_guard_seal(km_ticket_guard *guard, const km_id *peer, const char 
                           km_ts now);
 
 /* Opens a ticket in place without using it up; `len` counts the sealed body. False when it is
- * forged, of a forgotten key, for another ALPN, or used. `ret_number` names it for km_ticket_guard_use. */
+ * forged, of a forgotten key, for another ALPN, or used. `ret_number` names it for
+ * km_ticket_guard_use. */
 bool km_ticket_guard_open(km_ticket_guard *guard, const char *alpn, uint8_t *body, size_t len,
                           const uint8_t name[KM_TICKET_NAME_BYTES],
                           const uint8_t iv[KM_TICKET_IV_BYTES],

@@ -57,8 +57,8 @@ bool km_loop_has_posts(km_loop *loop) {
   return peek_last(loop) != NULL;
 }
 
-/* Up to the one that is last now: a call that posts itself must not hold up the loop. They are taken
- * one by one, so that a call which frees the loop finds the others still there. */
+/* Up to the one that is last now: a call that posts itself must not hold up the loop. They are
+ * taken one by one, so that a call which frees the loop finds the others still there. */
 void km_loop_run_posts(km_loop *loop) {
   const km_posted *last = peek_last(loop);
   bool more = last != NULL;

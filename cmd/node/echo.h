@@ -1,4 +1,4 @@
-/* The echo protocol's accepting side: every byte of a stream goes back on it, every datagram too. */
+/* The accepting side of the echo protocol: every byte of a stream goes back on it. */
 #ifndef KM_CMD_NODE_ECHO_H
 #define KM_CMD_NODE_ECHO_H
 

@@ -1,11 +1,35 @@
 #include "cmd/node/node.h"
 
+#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cmd/cli/signals_io.h"
+
+void node_add_options(cli_option table[NODE_OPTIONS_MAX], node_options *o) {
+  const cli_option rows[] = {
+      {"--bind", CLI_LIST, &o->bind, "IP:PORT", "bind here (again for more; default any)", 0, 0},
+      {"--secret-key", CLI_TEXT, &o->secret_key, "HEX", "secret key (ps shows it; prefer a file)",
+       0, 0},
+      {"--key-file", CLI_TEXT, &o->key_file, "PATH", "file with the secret key, mode 0600", 0, 0},
+      {"--relay", CLI_TEXT, &o->relay, "URL", "relay url, default, staging or disabled", 0, 0},
+      {"--congestion", CLI_TEXT, &o->congestion, "NAME", "cubic (default), bbr or reno", 0, 0},
+      {"--post-quantum", CLI_FLAG, &o->post_quantum, NULL, "prefer X25519MLKEM768", 0, 0},
+      {"--log", CLI_TEXT, &o->log, "FILTER", "log to stderr: info,quic=debug (or KM_LOG)", 0, 0},
+      {"--qlog", CLI_TEXT, &o->qlog, "DIR", "one qlog file a connection", 0, 0},
+      {"--keylog", CLI_TEXT, &o->keylog, "FILE", "TLS secrets for Wireshark; keep it safe", 0, 0},
+      {"--json", CLI_FLAG, &o->json, NULL, "one JSON object a line on stdout", 0, 0},
+      {0},
+  };
+  size_t used = 0;
+  while (table[used].name != NULL) {
+    used++;
+  }
+  assert(used + sizeof rows / sizeof rows[0] <= NODE_OPTIONS_MAX);
+  memcpy(table + used, rows, sizeof rows);
+}
 
 static KM_PRINTF(2, 3) int bad_option(km_errinfo *err, const char *fmt, ...) {
   va_list args;

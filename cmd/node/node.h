@@ -15,26 +15,10 @@ typedef struct node_options {
   bool post_quantum, json;
 } node_options;
 
-/* Rows of an option table for a `node_options` called `o`. */
-#define NODE_OPTION_ROWS(o)                                                                         \
-  {"--bind", CLI_LIST, &(o).bind, "IP:PORT", "bind here (again for more; default any)", 0, 0},      \
-      {"--secret-key",                                                                              \
-       CLI_TEXT,                                                                                    \
-       &(o).secret_key,                                                                             \
-       "HEX",                                                                                       \
-       "secret key (seen in ps; better a file)",                                                    \
-       0,                                                                                           \
-       0},                                                                                          \
-      {"--key-file", CLI_TEXT, &(o).key_file, "PATH", "file with the secret key, mode 0600", 0, 0}, \
-      {"--relay", CLI_TEXT, &(o).relay, "URL", "relay url, default, staging or disabled", 0, 0},    \
-      {"--congestion", CLI_TEXT, &(o).congestion, "NAME", "cubic (default), bbr or reno", 0, 0},    \
-      {"--post-quantum", CLI_FLAG, &(o).post_quantum, NULL, "prefer X25519MLKEM768", 0, 0},         \
-      {"--log", CLI_TEXT, &(o).log, "FILTER", "log to stderr: info,quic=debug (or KM_LOG)", 0, 0},  \
-      {"--qlog", CLI_TEXT, &(o).qlog, "DIR", "one qlog file a connection", 0, 0},                   \
-      {"--keylog", CLI_TEXT, &(o).keylog, "FILE", "TLS secrets for Wireshark; keep it safe", 0, 0}, \
-  {                                                                                                 \
-    "--json", CLI_FLAG, &(o).json, NULL, "one JSON object a line on stdout", 0, 0                   \
-  }
+#define NODE_OPTIONS_MAX 24 /* rows of an option table, the end included */
+
+/* Appends the rows of `o` to a table that ends with a NULL name. */
+void node_add_options(cli_option table[NODE_OPTIONS_MAX], node_options *o);
 
 typedef struct node {
   cli_output out;

@@ -52,12 +52,11 @@ static int serve(node *n, const char *alpn) {
 int cmd_node1(int argc, char **argv) {
   node_options o = {0};
   const char *alpn = NODE_DEFAULT_ALPN;
-  const cli_option options[] = {
+  cli_option options[NODE_OPTIONS_MAX] = {
       {"--alpn", CLI_TEXT, &alpn, "NAME", "protocol to accept (default " NODE_DEFAULT_ALPN ")", 0,
        0},
-      NODE_OPTION_ROWS(o),
-      {0},
   };
+  node_add_options(options, &o);
   const cli_command command = {
       .name = "km-node node1",
       .usage = "km-node node1 [--bind IP:PORT]... [--alpn NAME] [--secret-key HEX | --key-file "

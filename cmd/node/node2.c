@@ -238,7 +238,7 @@ int cmd_node2(int argc, char **argv) {
   dialler d = {.n = {.stop_status = 130}, .count = 1, .timeout_s = 30};
   cli_list addrs = {0};
   const char *alpn = NODE_DEFAULT_ALPN, *text = NULL, *file = NULL;
-  const cli_option options[] = {
+  cli_option options[NODE_OPTIONS_MAX] = {
       {"--addr", CLI_LIST, &addrs, "IP:PORT", "where to try (again for more)", 0, 0},
       {"--alpn", CLI_TEXT, &alpn, "NAME", "protocol to ask for (default " NODE_DEFAULT_ALPN ")", 0,
        0},
@@ -248,9 +248,8 @@ int cmd_node2(int argc, char **argv) {
        1000000},
       {"--timeout", CLI_NUMBER, &d.timeout_s, "SECONDS", "to connect, and without progress (30)", 1,
        600},
-      NODE_OPTION_ROWS(o),
-      {0},
   };
+  node_add_options(options, &o);
   const cli_command command = {
       .name = "km-node node2",
       .usage = "km-node node2 TICKET|ID [--addr IP:PORT]... [--send TEXT | --file PATH]",

@@ -151,7 +151,7 @@ int perf_client(int argc, char **argv) {
             .connections = 500,
             .parallel = 1};
   const char *mode = "all";
-  const cli_option options[] = {
+  cli_option options[NODE_OPTIONS_MAX] = {
       {"--mode", CLI_TEXT, &mode, "NAME",
        "upload, download, latency, handshake, memory or all (default)", 0, 0},
       {"--streams", CLI_NUMBER, &p.streams, "N", "upload, download: streams at once (1)", 1, 100},
@@ -160,9 +160,8 @@ int perf_client(int argc, char **argv) {
        PERF_REQUEST_MAX},
       {"--conns", CLI_NUMBER, &p.connections, "N", "memory: idle connections (500)", 1, 50000},
       {"--parallel", CLI_NUMBER, &p.parallel, "N", "handshake: dials at once (1)", 1, 64},
-      NODE_OPTION_ROWS(o),
-      {0},
   };
+  node_add_options(options, &o);
   const cli_command command = {
       .name = "km-node perf client",
       .usage = "km-node perf client TICKET [--mode NAME] [--time S]",

@@ -138,10 +138,8 @@ static void on_stream(void *ctx, km_conn *conn, km_stream *stream) {
 
 int perf_server(int argc, char **argv) {
   node_options o = {0};
-  const cli_option options[] = {
-      NODE_OPTION_ROWS(o),
-      {0},
-  };
+  cli_option options[NODE_OPTIONS_MAX] = {0};
+  node_add_options(options, &o);
   const cli_command command = {
       .name = "km-node perf server",
       .usage = "km-node perf server [--bind IP:PORT]...",

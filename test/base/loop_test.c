@@ -264,7 +264,7 @@ static void posting_to_a_loop_being_freed_is_refused(void **state) {
   assert_int_equal(o.result, KM_ERR_CLOSED);
 }
 
-/* ---- A loop of the application's own, as in the example of keymesh/loop.h. ------------------- */
+/* A loop of the application's own, as in the example of keymesh/loop.h. */
 
 typedef struct echo {
   km_loop *loop;
@@ -373,7 +373,7 @@ static void the_timeout_is_that_of_the_next_timer(void **state) {
   assert_int_equal(km_loop_free(loop), 0);
 }
 
-/* ---- On a libuv loop of the application's. ---------------------------------------------------- */
+/* On a libuv loop of the application's. */
 
 static void a_wrapper_leaves_the_uv_loop_clean(void **state) {
   (void)state;
@@ -428,7 +428,7 @@ static void a_wrapper_is_not_run_by_us(void **state) {
   assert_int_equal(uv_loop_close(&uv), 0);
 }
 
-/* ---- Threads and time. ------------------------------------------------------------------------ */
+/* Threads and time. */
 
 typedef struct runner {
   km_loop *loop;

@@ -27,7 +27,7 @@ typedef struct probe {
   int events;
 } probe;
 
-/* ---- Timers. ---------------------------------------------------------------------------------- */
+/* Timers. */
 
 static void on_timer(void *ctx) {
   probe *p = ctx;
@@ -78,7 +78,7 @@ static void a_cancelled_timer_never_fires(void **state) {
   assert_int_equal(km_loop_free(p.loop), 0);
 }
 
-/* ---- Deadlines. ------------------------------------------------------------------------------- */
+/* Deadlines. */
 
 static void on_deadline(void *ctx) {
   probe *p = ctx;
@@ -162,7 +162,7 @@ static void a_freed_deadline_never_fires(void **state) {
   assert_int_equal(km_loop_free(p.loop), 0);
 }
 
-/* ---- Deferred calls. -------------------------------------------------------------------------- */
+/* Deferred calls. */
 
 static void on_defer(void *ctx) {
   probe *p = ctx;
@@ -296,7 +296,7 @@ static void a_call_armed_by_a_close_callback_runs_before_the_loop_sleeps(void **
   assert_int_equal(uv_loop_close(&uv), 0);
 }
 
-/* ---- Polls. ----------------------------------------------------------------------------------- */
+/* Polls. */
 
 static void on_poll(void *ctx, int events) {
   probe *p = ctx;
@@ -436,7 +436,7 @@ static void a_paused_poll_keeps_the_loop_running(void **state) {
   assert_int_equal(km_loop_free(p.loop), 0);
 }
 
-/* ---- Nothing left. ---------------------------------------------------------------------------- */
+/* Nothing left. */
 
 static int open_one_of_each(test_env *t) {
   probe p = {0};

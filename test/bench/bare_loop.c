@@ -34,16 +34,16 @@
 #include <time.h>
 #include <unistd.h>
 
-#define GSO_BYTES_MAX    65000u   /* below the 65,507 bytes of one UDP send over IPv4 */
-#define GSO_SEGMENTS_MAX 64u      /* UDP_MAX_SEGMENTS of older kernels */
-#define RX_BYTES         65536u   /* one receive with UDP_GRO */
-#define RX_BATCH         16       /* receives before acknowledgements go out; more starves the sender */
-#define SOCKET_BUFFER    (4 << 20)
-#define STREAM_WINDOW    (8u << 20)
-#define CONN_WINDOW      (16u << 20)
-#define CHUNK_BYTES      65536u   /* offered to ngtcp2 at a time; it takes what fits one packet */
-#define CID_LEN          8u
-#define GRACE_NS         (5 * NGTCP2_SECONDS)
+#define GSO_BYTES_MAX 65000u /* below the 65,507 bytes of one UDP send over IPv4 */
+#define GSO_SEGMENTS_MAX 64u /* UDP_MAX_SEGMENTS of older kernels */
+#define RX_BYTES 65536u      /* one receive with UDP_GRO */
+#define RX_BATCH 16          /* receives before acknowledgements go out; more starves the sender */
+#define SOCKET_BUFFER (4 << 20)
+#define STREAM_WINDOW (8u << 20)
+#define CONN_WINDOW (16u << 20)
+#define CHUNK_BYTES 65536u /* offered to ngtcp2 at a time; it takes what fits one packet */
+#define CID_LEN 8u
+#define GRACE_NS (5 * NGTCP2_SECONDS)
 
 static const uint8_t ALPN[] = "\x08km-bench"; /* with its length byte, as the wire has it */
 
@@ -147,8 +147,9 @@ static int tls_context_new(bool server, WOLFSSL_CTX **ret) {
     return -1;
   wolfSSL_CTX_set_client_cert_type(ctx, raw_public_key, 1);
   wolfSSL_CTX_set_server_cert_type(ctx, raw_public_key, 1);
-  wolfSSL_CTX_set_verify(
-      ctx, WOLFSSL_VERIFY_PEER | (server ? WOLFSSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0), accept_any_key);
+  wolfSSL_CTX_set_verify(ctx,
+                         WOLFSSL_VERIFY_PEER | (server ? WOLFSSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0),
+                         accept_any_key);
   wolfSSL_CTX_set_cipher_list(ctx, "TLS13-AES128-GCM-SHA256");
   wolfSSL_CTX_set1_groups_list(ctx, "X25519");
   if (server)
@@ -203,7 +204,8 @@ static int on_new_cid(ngtcp2_conn *conn, ngtcp2_cid *cid, ngtcp2_stateless_reset
 }
 
 static int on_stream_data(ngtcp2_conn *conn, uint32_t flags, int64_t stream, uint64_t offset,
-                          const uint8_t *data, size_t len, void *user_data, void *stream_user_data) {
+                          const uint8_t *data, size_t len, void *user_data,
+                          void *stream_user_data) {
   struct peer *p = user_data;
   (void)offset, (void)data, (void)stream_user_data;
   if (p->rx_first == 0) {
@@ -303,7 +305,8 @@ static int connection_accept(struct peer *p, const uint8_t *pkt, size_t len) {
 /* ---- packets out ---- */
 
 static ngtcp2_ssize write_packet(ngtcp2_conn *conn, ngtcp2_path *path, ngtcp2_pkt_info *pi,
-                                 uint8_t *dest, size_t dest_len, ngtcp2_tstamp ts, void *user_data) {
+                                 uint8_t *dest, size_t dest_len, ngtcp2_tstamp ts,
+                                 void *user_data) {
   struct peer *p = user_data;
   ngtcp2_vec chunk = {.base = p->chunk, .len = CHUNK_BYTES};
   bool ending = p->now >= p->send_until;
@@ -314,8 +317,8 @@ static ngtcp2_ssize write_packet(ngtcp2_conn *conn, ngtcp2_path *path, ngtcp2_pk
     uint32_t flags = NGTCP2_WRITE_STREAM_FLAG_NONE;
     if (stream >= 0)
       flags = NGTCP2_WRITE_STREAM_FLAG_PADDING | (ending ? NGTCP2_WRITE_STREAM_FLAG_FIN : 0);
-    ngtcp2_ssize n = ngtcp2_conn_writev_stream(conn, path, pi, dest, dest_len, &taken, flags, stream,
-                                               &chunk, stream >= 0 && !ending ? 1 : 0, ts);
+    ngtcp2_ssize n = ngtcp2_conn_writev_stream(conn, path, pi, dest, dest_len, &taken, flags,
+                                               stream, &chunk, stream >= 0 && !ending ? 1 : 0, ts);
     if (n == NGTCP2_ERR_STREAM_DATA_BLOCKED) {
       stream = -1; /* what else there is: acknowledgements, probes */
       continue;
@@ -530,7 +533,8 @@ static int socket_open(struct peer *p) {
     return fail("socket", strerror(errno));
   if (setsockopt(p->fd, SOL_UDP, UDP_GRO, &one, sizeof one) != 0)
     return fail("UDP_GRO", strerror(errno));
-  (void)setsockopt(p->fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size); /* the system may allow less */
+  (void)setsockopt(p->fd, SOL_SOCKET, SO_RCVBUF, &size,
+                   sizeof size); /* the system may allow less */
   (void)setsockopt(p->fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
   return 0;
 }
@@ -547,7 +551,8 @@ static int run_server(struct peer *server, int report_fd) {
   return write(report_fd, &report, sizeof report) == (ssize_t)sizeof report ? 0 : 1;
 }
 
-static int print_result(const struct options *opt, const struct peer *client, const struct report *r) {
+static int print_result(const struct options *opt, const struct peer *client,
+                        const struct report *r) {
   double gb = (double)r->rx_bytes / 1e9, seconds = (double)r->elapsed_ns / 1e9;
   if (r->rx_bytes == 0 || r->elapsed_ns == 0)
     return fail("result", "nothing arrived");
@@ -595,7 +600,8 @@ static int run(const struct options *opt) {
 
 static int usage(FILE *to, int status) {
   fputs("usage: km-bench-bare [--seconds N] [--payload BYTES] [--json]\n"
-        "Sends over one bare ngtcp2 + wolfSSL connection on loopback and prints goodput and CPU s/GB.\n"
+        "Sends over one bare ngtcp2 + wolfSSL connection on loopback and prints goodput and CPU "
+        "s/GB.\n"
         "  --seconds N      how long to send, 0.1 to 3600 (default 5)\n"
         "  --payload BYTES  UDP payload of every packet, 1200 to 1452 (default 1444)\n",
         to);

@@ -103,8 +103,10 @@ static void keys_can_be_updated(void **state) {
 
 /* --- files ----------------------------------------------------------------------------------- */
 
-static char *make_dir(char *path) {
-  strcpy(path, "km-test-XXXXXX");
+#define DIR_CAP 32
+
+static char *make_dir(char path[DIR_CAP]) {
+  (void)snprintf(path, DIR_CAP, "km-test-XXXXXX");
   assert_non_null(mkdtemp(path));
   return path;
 }
@@ -152,7 +154,7 @@ static void qlog_files_are_json_sequences(void **state) {
   (void)state;
   lab l;
   km_endpoint_options opt;
-  char dir[32], path[512];
+  char dir[DIR_CAP], path[512];
   lab_open(&l);
   lab_options(&opt);
   opt.qlog_dir = make_dir(dir);
@@ -193,7 +195,7 @@ static void run_one_connection(const km_endpoint_options *options) {
 static void secrets_are_logged_on_request_only(void **state) {
   (void)state;
   km_endpoint_options opt;
-  char dir[32], path[64];
+  char dir[DIR_CAP], path[64];
   size_t len;
   make_dir(dir);
   snprintf(path, sizeof path, "%s/keys", dir);

@@ -134,7 +134,7 @@ static void a_server_that_forgot_its_tickets_rejects(void **state) {
   close_fixture(&f);
 }
 
-/* A release function that lends again, as one that streams a file would. The stream is gone then. */
+/* A release function that lends again, as one that streams a file would: the stream is gone. */
 typedef struct lender {
   km_stream *stream;
   unsigned released, lent_again;

@@ -45,9 +45,9 @@ KM_EXPORT bool km_udp_addr_equal(const km_udp_addr *a, const km_udp_addr *b);
 /** An endpoint's id and the ways to reach it. */
 typedef struct km_addr km_addr;
 
-#define KM_ADDR_MAX_DIRECT 32      /**< UDP addresses in one km_addr */
-#define KM_ADDR_MAX_RELAYS 8       /**< relay urls in one km_addr */
-#define KM_RELAY_URL_MAX 2048      /**< bytes of a relay url */
+#define KM_ADDR_MAX_DIRECT 32 /**< UDP addresses in one km_addr */
+#define KM_ADDR_MAX_RELAYS 8  /**< relay urls in one km_addr */
+#define KM_RELAY_URL_MAX 2048 /**< bytes of a relay url */
 
 /** A new address of `id` without any way to reach it. Free with km_addr_free. */
 KM_EXPORT KM_NODISCARD int km_addr_new(km_addr **ret, const km_id *id);

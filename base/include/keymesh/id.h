@@ -36,11 +36,11 @@ typedef struct km_id {
 
 /** The text forms of an id. */
 typedef enum km_id_form {
-  KM_ID_HEX,       /**< 64 lower-case hex digits: the canonical form */
-  KM_ID_BASE32,    /**< 52 lower-case RFC 4648 letters, no padding */
-  KM_ID_Z32,       /**< 52 z-base-32 letters: DNS labels and pkarr paths */
-  KM_ID_SHORT,     /**< the first 10 hex digits, for logs; cannot be parsed */
-  KM_ID_TLS_NAME,  /**< <base32hex>.iroh.invalid: the server name of a TLS handshake */
+  KM_ID_HEX,        /**< 64 lower-case hex digits: the canonical form */
+  KM_ID_BASE32,     /**< 52 lower-case RFC 4648 letters, no padding */
+  KM_ID_Z32,        /**< 52 z-base-32 letters: DNS labels and pkarr paths */
+  KM_ID_SHORT,      /**< the first 10 hex digits, for logs; cannot be parsed */
+  KM_ID_TLS_NAME,   /**< <base32hex>.iroh.invalid: the server name of a TLS handshake */
   KM_ID_FINGERPRINT /**< "sha256:" and 64 hex digits of SHA-256 over the 44-byte SPKI */
 } km_id_form;
 

@@ -25,7 +25,8 @@
  *   km_endpoint_options opt;
  *   km_endpoint_options_default(&opt);
  *   km_endpoint_open(&ep, loop, &opt, &err);
- *   km_protocol echo = {.size = sizeof echo, .alpn = "km/echo/1", .conn = {.on_stream = on_stream}};
+ *   km_protocol echo = {.size = sizeof echo, .alpn = "km/echo/1"};
+ *   echo.conn.on_stream = on_stream;
  *   km_endpoint_add_protocol(ep, &echo, &err);
  *   km_loop_run(loop);
  * @endcode

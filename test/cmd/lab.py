@@ -1,0 +1,217 @@
+"""Starts km-node processes and reads what they say. $KM_BIN_DIR says where km-node is;
+$KM_CMD_WRAPPER, a command such as valgrind, is put before it."""
+import json
+import os
+import queue
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+sys.dont_write_bytecode = True
+
+BIN = os.path.join(os.environ.get("KM_BIN_DIR", "build/dev/bin"), "km-node")
+SOURCE = os.environ.get("KM_SOURCE_DIR") or os.path.abspath(os.path.join(os.path.dirname(__file__), "../.."))
+WRAPPER = shlex.split(os.environ.get("KM_CMD_WRAPPER", ""))
+# Nothing here is late because a machine is slow: these end a test that hangs.
+LIMIT = 240 if WRAPPER else 90
+
+# Numbers that are no error of the program but of those who use it.
+OK, FAILED, USAGE, UNREACHABLE, WRONG_KEY, ALPN, LOST = range(7)
+
+
+def sanitized():
+    """True for a program whose memory says nothing: with a sanitizer, or under valgrind."""
+    with open(BIN, "rb") as file:
+        return bool(WRAPPER) or b"__asan_init" in file.read()
+
+
+class Result:
+    """A process that ended."""
+
+    def __init__(self, status, out, err):
+        self.status, self.out, self.err = status, out, err
+
+    @property
+    def events(self):
+        return [json.loads(line) for line in self.out.splitlines()]
+
+    def event(self, name):
+        """The only event of that name."""
+        found = [e for e in self.events if e["event"] == name]
+        assert len(found) == 1, f"{len(found)} {name} events in {self.out!r}"
+        return found[0]
+
+
+def environment(extra=None):
+    env = {k: v for k, v in os.environ.items() if k not in ("KM_LOG", "NO_COLOR")}
+    env.update(extra or {})
+    return env
+
+
+def run(*args, prefix=(), stdin=b"", env=None, **more):
+    """Runs km-node to its end; its Result."""
+    done = subprocess.run([*prefix, *WRAPPER, BIN, *map(str, args)], input=stdin,
+                          capture_output=True, timeout=LIMIT, env=environment(env), **more)
+    return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+class Process:
+    """A km-node that runs beside the test; its stdout comes line by line."""
+
+    def __init__(self, *args, stdin=subprocess.DEVNULL, **more):
+        self.child = subprocess.Popen([*WRAPPER, BIN, *map(str, args)], stdin=stdin,
+                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                      env=environment(), **more)
+        self.lines, self.seen, self.err = queue.Queue(), [], []
+        self.readers = [threading.Thread(target=self._read_out, daemon=True),
+                        threading.Thread(target=self._read_err, daemon=True)]
+        for reader in self.readers:
+            reader.start()
+
+    def _read_out(self):
+        for line in self.child.stdout:
+            self.lines.put(line.decode())
+        self.lines.put(None)
+
+    def _read_err(self):
+        self.err += [line.decode() for line in self.child.stderr]
+
+    def line(self):
+        """The next line of stdout; None at its end."""
+        line = self.lines.get(timeout=LIMIT)
+        if line is not None:
+            self.seen.append(line)
+        return line
+
+    def event(self, name):
+        """Reads on to the next event of that name."""
+        while (line := self.line()) is not None:
+            event = json.loads(line)
+            if event["event"] == name:
+                return event
+        raise AssertionError(f"ended without {name}: {self.seen} {self.err}")
+
+    def send(self, number):
+        self.child.send_signal(number)
+
+    def wait(self):
+        """Waits for its end; a Result with all that it said."""
+        status = self.child.wait(LIMIT)
+        for reader in self.readers:
+            reader.join(LIMIT)
+        while self.line() is not None:
+            pass
+        return Result(status, "".join(self.seen), "".join(self.err))
+
+    def stop(self, number=signal.SIGTERM):
+        self.send(number)
+        return self.wait()
+
+    def memory(self):
+        """The most memory it ever had, in bytes."""
+        with open(f"/proc/{self.child.pid}/status", encoding="ascii") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) * 1024
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.child.poll() is None:
+            self.send(signal.SIGCONT)
+            self.child.kill()
+        self.child.wait()
+        for reader in self.readers:
+            reader.join(LIMIT)
+        self.child.stdout.close()
+        self.child.stderr.close()
+
+
+class Server(Process):
+    """A km-node that accepts, and is ready: `ticket`, `id` and `addr` are there."""
+
+    def __init__(self, *args, command=("node1",), bind="127.0.0.1:0"):
+        super().__init__(*command, "--bind", bind, "--json", *args)
+        try:
+            self.ready = self.event("ready")
+        except BaseException:
+            self.__exit__()
+            raise
+        self.ticket, self.id, self.addr = (self.ready["ticket"], self.ready["id"],
+                                           self.ready["direct"][0])
+
+
+class Case(unittest.TestCase):
+    """A test with a folder of its own."""
+    maxDiff = None
+
+    def setUp(self):
+        self.folder = tempfile.mkdtemp(prefix="km-cmd-")
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def file(self, name, content=b"", mode=0o600):
+        path = self.path(name)
+        with open(path, "wb") as file:
+            file.write(content)
+        os.chmod(path, mode)
+        return path
+
+    def start(self, cls, *args, **more):
+        """A Process or Server that ends with the test."""
+        return self.enterContext(cls(*args, **more)) if hasattr(self, "enterContext") else \
+            self._enter(cls(*args, **more))
+
+    def _enter(self, process):
+        self.addCleanup(process.__exit__)
+        return process
+
+    def check_sentence(self, result, status, *words):
+        """Ended with `status` and a sentence on stderr that has these words; no crash."""
+        self.assertEqual(result.status, status, result.out + result.err)
+        self.assertTrue(result.err.startswith("error: "), result.err)
+        self.assertGreater(len(result.err.splitlines()[0]), len("error: ") + 8, result.err)
+        for word in words:
+            self.assertIn(word, result.err)
+        self.assertNotIn("Sanitizer", result.err)
+        # A terminal or a log never gets what a person typed or a peer sent uncleaned.
+        self.assertTrue(all(c >= " " or c == "\n" for c in result.err), repr(result.err))
+
+    def check_event(self, event, name, **members):
+        """Exactly these members: each a type, a value, or a function that says yes."""
+        self.assertEqual(event.get("event"), name, event)
+        self.assertEqual(set(event), {"event", *members}, event)
+        for member, wanted in members.items():
+            value = event[member]
+            if isinstance(wanted, type):
+                self.assertIs(type(value), wanted, f"{member} of {event}")
+            elif callable(wanted):
+                self.assertTrue(wanted(value), f"{member} of {event}")
+            else:
+                self.assertEqual(value, wanted, f"{member} of {event}")
+
+
+def until(condition, what):
+    """Waits until something is so."""
+    end = time.monotonic() + LIMIT
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError(f"never: {what}")
+        time.sleep(0.02)
+
+
+def can(*command):
+    """True when this machine lets us do that."""
+    return shutil.which(command[0]) is not None and subprocess.run(
+        command, capture_output=True, check=False).returncode == 0
+
+
+def main():
+    unittest.main(verbosity=2)
