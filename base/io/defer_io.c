@@ -28,10 +28,6 @@ static void unlink_defer(km_defer *d) {
   }
 }
 
-static void on_idle(uv_idle_t *idle) {
-  (void)idle; /* that it is active is all that matters */
-}
-
 int km_defer_new(km_defer **ret, km_loop *loop, void (*fn)(void *ctx), void *ctx) {
   km_defer *d = km_env_alloc(loop->env, sizeof *d);
   if (d == NULL) {
@@ -46,7 +42,7 @@ int km_defer_new(km_defer **ret, km_loop *loop, void (*fn)(void *ctx), void *ctx
 void km_defer_run(km_defer *d) {
   if (d->link == NULL) {
     link_first(&d->loop->armed, d);
-    (void)uv_idle_start(&d->loop->idle, on_idle); /* fails for a NULL callback only */
+    km_loop_stay_awake(d->loop);
   }
 }
 
@@ -56,9 +52,7 @@ void km_defer_free(km_defer *d) {
   }
   km_loop *loop = d->loop;
   unlink_defer(d);
-  if (loop->armed == NULL && loop->due == NULL) {
-    (void)uv_idle_stop(&loop->idle); /* cannot fail */
-  }
+  km_loop_may_sleep(loop);
   km_loop_shut(loop);
   km_env_free(loop->env, d);
 }
@@ -76,7 +70,5 @@ void km_loop_run_deferred(km_loop *loop) {
     unlink_defer(d);
     d->fn(d->ctx); /* may free it */
   }
-  if (loop->armed == NULL) {
-    (void)uv_idle_stop(&loop->idle); /* cannot fail */
-  }
+  km_loop_may_sleep(loop);
 }

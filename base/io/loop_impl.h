@@ -26,6 +26,8 @@ struct km_loop {
   int in_callback;
   bool running; /* inside km_loop_run and its kin */
   bool stopped;
+  bool once;    /* inside km_loop_run_once ... */
+  bool handled; /* ... which has had its event and must not wait for another */
   bool changed; /* a watch was changed that libuv has not told the kernel yet */
   size_t open;  /* polls, deadlines, deferred calls and timers */
 
@@ -46,6 +48,10 @@ void km_loop_enter(km_loop *loop);
 void km_loop_leave(km_loop *loop);
 /* The turn's time is over: the loop may have slept before the next call. */
 void km_loop_end_turn(km_loop *loop);
+
+/* Keeps the loop from sleeping until it may again, which it may not while a call is armed. */
+void km_loop_stay_awake(km_loop *loop);
+void km_loop_may_sleep(km_loop *loop);
 
 /* Counts what is open. */
 void km_loop_opened(km_loop *loop);

@@ -10,6 +10,7 @@
 void km_loop_enter(km_loop *loop) {
   atomic_store_explicit(&loop->thread, uv_thread_self(), memory_order_relaxed);
   loop->in_callback++;
+  loop->handled = true;
   if (!loop->now_valid) {
     km_loop_update(loop);
     loop->now_valid = true;
@@ -57,11 +58,31 @@ static void on_prepare(uv_prepare_t *prepare) {
   km_loop *loop = prepare->data;
   finish_turn(loop);
   loop->changed = false;
+  if (loop->once && loop->handled) {
+    /* A timer or a deferred call was this round's event; libuv would wait for one more. */
+    km_loop_stay_awake(loop);
+  }
 }
 
 /* After it woke and ran what was ready. */
 static void on_check(uv_check_t *check) {
-  finish_turn(check->data);
+  km_loop *loop = check->data;
+  finish_turn(loop);
+  km_loop_may_sleep(loop);
+}
+
+static void on_idle(uv_idle_t *idle) {
+  (void)idle; /* that it is active is all that matters */
+}
+
+void km_loop_stay_awake(km_loop *loop) {
+  (void)uv_idle_start(&loop->idle, on_idle); /* fails for a NULL callback only */
+}
+
+void km_loop_may_sleep(km_loop *loop) {
+  if (loop->armed == NULL) {
+    (void)uv_idle_stop(&loop->idle); /* always 0 */
+  }
 }
 
 void km_loop_opened(km_loop *loop) {
@@ -287,7 +308,8 @@ int km_loop_run(km_loop *loop) {
 }
 
 static void on_limit(uv_timer_t *timer) {
-  (void)timer; /* that it fires is what ends the wait */
+  km_loop *loop = timer->data;
+  loop->handled = true; /* ends the wait, also where it fires before the wait began */
 }
 
 int km_loop_run_once(km_loop *loop, int timeout_ms) {
@@ -301,7 +323,10 @@ int km_loop_run_once(km_loop *loop, int timeout_ms) {
   }
   /* With nothing open, waiting without a limit would be for ever. */
   bool wait = timeout_ms > 0 || (timeout_ms < 0 && uv_loop_alive(loop->uv) != 0);
+  loop->once = true;
+  loop->handled = false;
   run_round(loop, wait ? UV_RUN_ONCE : UV_RUN_NOWAIT);
+  loop->once = false;
   (void)uv_timer_stop(&loop->limit); /* always 0 */
   loop->stopped = false;
   end_run(loop);

@@ -38,7 +38,7 @@ static size_t distance(const char *a, const char *b) {
 
 const char *cli_did_you_mean(const char *word, const char *const *names) {
   const char *best = NULL;
-  size_t best_distance = 4;
+  size_t best_distance = 3;
   for (; *names != NULL; names++) {
     size_t d = distance(word, *names);
     if (d < best_distance && d < strlen(*names)) {
@@ -169,6 +169,17 @@ static int check_words(const cli_command *command, const cli_words *words, km_er
   return 0;
 }
 
+/* A bad line is complained about in the form asked for, also when that is asked for last. */
+static cli_result bad_line(const cli_command *command, int argc, char **argv) {
+  const cli_option *json = find(command, "--json", strlen("--json"));
+  for (int i = 0; json != NULL && i < argc && strcmp(argv[i], "--") != 0; i++) {
+    if (strcmp(argv[i], json->name) == 0) {
+      *(bool *)json->target = true;
+    }
+  }
+  return CLI_BAD;
+}
+
 cli_result cli_parse(const cli_command *command, int argc, char **argv, cli_words *ret_words,
                      km_errinfo *err) {
   bool options = true;
@@ -184,16 +195,16 @@ cli_result cli_parse(const cli_command *command, int argc, char **argv, cli_word
       options = false;
     } else if (options && word[0] == '-' && word[1] != '\0') {
       if (take_option(command, argc, argv, &i, err) != 0) {
-        return CLI_BAD;
+        return bad_line(command, argc, argv);
       }
     } else if (ret_words->count == CLI_LIST_MAX) {
       (void)bad(err, "%s", "too many words");
-      return CLI_BAD;
+      return bad_line(command, argc, argv);
     } else {
       ret_words->at[ret_words->count++] = word;
     }
   }
-  return check_words(command, ret_words, err) == 0 ? CLI_RUN : CLI_BAD;
+  return check_words(command, ret_words, err) == 0 ? CLI_RUN : bad_line(command, argc, argv);
 }
 
 /* --- help ------------------------------------------------------------------------------------ */

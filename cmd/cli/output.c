@@ -106,12 +106,12 @@ const char *cli_path_name(const km_path_info *path) {
 
 void cli_add_path(cJSON *event, const km_path_info *path) {
   char addr[KM_UDP_ADDR_TEXT_CAP] = "";
+  cli_add_text(event, "path", cli_path_name(path));
   if (path->kind == KM_PATH_RELAY && path->relay_url != NULL) {
     cli_add_text(event, "addr", path->relay_url);
   } else if (km_udp_addr_format(&path->remote, addr, sizeof addr) > 0) {
     cli_add_text(event, "addr", addr);
   }
-  cli_add_text(event, "path", cli_path_name(path));
   cli_add_number(event, "rtt_ms", (double)path->rtt_us / 1000);
 }
 
@@ -141,7 +141,8 @@ int cli_error(const cli_output *out, int status, const km_errinfo *err) {
   (void)fprintf(stderr, "%serror:%s %s\n", colour ? "\033[31m" : "", colour ? "\033[0m" : "",
                 err->text[0] != '\0' ? err->text : km_strerror(err->code));
   const char *hint = km_error_hint(err->code);
-  if (hint[0] != '\0' && err->code != KM_ERR_INVALID) {
+  bool said = hint[0] == '\0' || strstr(err->text, hint) != NULL;
+  if (!said && err->code != KM_ERR_INVALID) {
     (void)fprintf(stderr, "  %s\n", hint);
   }
   return status;
@@ -163,6 +164,9 @@ int cli_status_of(int code) {
   case KM_ERR_KEY_FILE_MODE:
   case KM_ERR_FILE_NOT_FOUND:
   case KM_ERR_FILE_EXISTS:
+  case KM_ERR_PERMISSION:
+  case KM_ERR_ADDR_IN_USE:
+  case KM_ERR_ADDR_NOT_AVAILABLE:
     return CLI_EXIT_USAGE;
   case KM_ERR_UNREACHABLE:
   case KM_ERR_NO_ADDRESS:

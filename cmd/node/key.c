@@ -30,12 +30,12 @@ static void wipe(char *text, size_t cap) {
 }
 
 /* With a file the key stays in it; without one, or when a form was asked for, it is printed. */
-static int print(const cli_output *out, const km_secret_key *key, const char *file,
-                 const char *format, km_errinfo *err) {
+static void print(const cli_output *out, const km_secret_key *key, const char *file,
+                  const char *format) {
   char secret[KM_SECRET_KEY_TEXT_CAP] = "", id_text[KM_ID_TEXT_CAP];
   km_key_form form = KM_KEY_HEX;
-  if (format != NULL && form_of(format, &form) != 0) {
-    return bad(err, "--format is hex, base32 or pem");
+  if (format != NULL) {
+    (void)form_of(format, &form);
   }
   km_id id;
   km_secret_key_id(key, &id);
@@ -57,6 +57,17 @@ static int print(const cli_output *out, const km_secret_key *key, const char *fi
   }
   cli_emit(event);
   wipe(secret, sizeof secret);
+}
+
+static int check(const char *word, const char *file, const char *format, const char *import,
+                 km_errinfo *err) {
+  km_key_form form;
+  if (strcmp(word, "show") == 0 && (file != NULL || import != NULL)) {
+    return bad(err, "--out and --import belong to 'key new'");
+  }
+  if (format != NULL && form_of(format, &form) != 0) {
+    return bad(err, "--format is hex, base32 or pem");
+  }
   return 0;
 }
 
@@ -71,7 +82,7 @@ static int make(const cli_output *out, const char *file, const char *format, con
   }
   rv = file == NULL ? 0 : km_secret_key_save(key, file, err);
   if (rv == 0) {
-    rv = print(out, key, file, format, err);
+    print(out, key, file, format);
   }
   km_secret_key_free(key);
   return rv;
@@ -81,7 +92,7 @@ static int show(const cli_output *out, const char *file, const char *format, km_
   km_secret_key *key;
   int rv = km_secret_key_load(&key, file, err);
   if (rv == 0) {
-    rv = print(out, key, file, format, err);
+    print(out, key, file, format);
     km_secret_key_free(key);
   }
   return rv;
@@ -115,16 +126,17 @@ int cmd_key(int argc, char **argv) {
   if (result == CLI_HELPED) {
     return CLI_EXIT_OK;
   }
-  int rv = KM_ERR_INVALID;
-  if (result == CLI_RUN && strcmp(words.at[0], "new") == 0 && words.count == 1) {
-    rv = make(&out, file, format, import, &err);
-  } else if (result == CLI_RUN && strcmp(words.at[0], "show") == 0 && words.count == 2) {
-    rv = show(&out, words.at[1], format, &err);
-  } else if (result == CLI_RUN) {
-    rv = bad(&err, "say 'new', or 'show' and a file: see km-node key --help");
+  if (result == CLI_BAD || check(words.at[0], file, format, import, &err) != 0) {
+    return cli_error(&out, CLI_EXIT_USAGE, &err);
   }
-  int status = cli_status_of(rv);
-  return rv == 0
-             ? CLI_EXIT_OK
-             : cli_error(&out, status == CLI_EXIT_USAGE ? CLI_EXIT_USAGE : CLI_EXIT_FAILED, &err);
+  if (strcmp(words.at[0], "new") == 0 && words.count == 1) {
+    int rv = make(&out, file, format, import, &err);
+    return rv == 0 ? CLI_EXIT_OK : cli_error(&out, cli_status_of(rv), &err);
+  }
+  if (strcmp(words.at[0], "show") == 0 && words.count == 2) {
+    int rv = show(&out, words.at[1], format, &err);
+    return rv == 0 ? CLI_EXIT_OK : cli_error(&out, CLI_EXIT_USAGE, &err);
+  }
+  (void)bad(&err, "say 'new', or 'show' and a file: see km-node key --help");
+  return cli_error(&out, CLI_EXIT_USAGE, &err);
 }

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cmd/cli/stdio_io.h"
 #include "cmd/node/node.h"
 
 static const struct {
@@ -19,21 +20,22 @@ static const struct {
 
 #define COMMANDS (sizeof commands / sizeof commands[0])
 
-static void print_help(void) {
-  printf("usage: km-node COMMAND ...\n\n"
-         "Dials public keys: authenticated QUIC connections, wire-compatible with iroh 1.x.\n\n"
-         "Commands:\n");
+static void print_help(FILE *to) {
+  (void)fprintf(
+      to, "usage: km-node COMMAND ...\n\n"
+          "Dials public keys: authenticated QUIC connections, wire-compatible with iroh 1.x.\n\n"
+          "Commands:\n");
   for (size_t i = 0; i < COMMANDS; i++) {
-    printf("  %-8s %s\n", commands[i].name, commands[i].about);
+    (void)fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].about);
   }
-  printf("\nOptions:\n"
-         "  --version  version of the program and the libraries inside\n"
-         "  --help     this text; km-node COMMAND --help for a command\n\n"
-         "Exit status: 0 done, 1 failed, 2 bad arguments, 3 unreachable, 4 wrong key,\n"
-         "5 ALPN refused, 6 connection lost.\n\n"
-         "Example:\n"
-         "  km-node node1                      # prints a ticket\n"
-         "  km-node node2 TICKET --send hello  # in another terminal\n");
+  (void)fprintf(to, "\nOptions:\n"
+                    "  --version  version of the program and the libraries inside\n"
+                    "  --help     this text; km-node COMMAND --help for a command\n\n"
+                    "Exit status: 0 done, 1 failed, 2 bad arguments, 3 unreachable, 4 wrong key,\n"
+                    "5 ALPN refused, 6 connection lost.\n\n"
+                    "Example:\n"
+                    "  km-node node1                      # prints a ticket\n"
+                    "  km-node node2 TICKET --send hello  # in another terminal\n");
 }
 
 static int unknown(const char *word) {
@@ -51,14 +53,14 @@ static int unknown(const char *word) {
   return cli_error(&out, CLI_EXIT_USAGE, &err);
 }
 
-int main(int argc, char **argv) {
+static int run(int argc, char **argv) {
   if (argc < 2) {
-    print_help();
+    print_help(stderr);
     return CLI_EXIT_USAGE;
   }
   const char *word = argv[1];
   if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0) {
-    print_help();
+    print_help(stdout);
     return CLI_EXIT_OK;
   }
   if (strcmp(word, "--version") == 0) {
@@ -71,4 +73,9 @@ int main(int argc, char **argv) {
     }
   }
   return unknown(word);
+}
+
+int main(int argc, char **argv) {
+  cli_stdio_begin();
+  return cli_stdio_end(run(argc, argv));
 }

@@ -64,10 +64,10 @@ static int load_key(const node_options *o, km_secret_key **ret, km_errinfo *err)
   return o->key_file == NULL ? 0 : km_secret_key_load(ret, o->key_file, err);
 }
 
-static int parse_relay(const char *text, km_endpoint_options *ret, const char **url) {
+static void parse_relay(const char *text, km_endpoint_options *ret, const char **url) {
   ret->relay_mode = KM_RELAY_DISABLED;
   if (text == NULL || strcmp(text, "disabled") == 0) {
-    return 0;
+    return;
   }
   ret->relay_mode = strcmp(text, "default") == 0   ? KM_RELAY_DEFAULT
                     : strcmp(text, "staging") == 0 ? KM_RELAY_STAGING
@@ -77,8 +77,6 @@ static int parse_relay(const char *text, km_endpoint_options *ret, const char **
     ret->relay_urls = url;
     ret->relay_url_count = 1;
   }
-  (void)fputs("warning: this version uses no relays yet; only direct addresses work\n", stderr);
-  return 0;
 }
 
 static int parse_congestion(const char *text, km_endpoint_options *ret, km_errinfo *err) {
@@ -128,7 +126,7 @@ static int open_endpoint(node *n, const node_options *o, km_errinfo *err) {
   if (rv != 0) {
     return rv;
   }
-  (void)parse_relay(o->relay, &opt, &relay_url);
+  parse_relay(o->relay, &opt, &relay_url);
   opt.bind = binds;
   opt.bind_count = o->bind.count;
   opt.secret_key = key;
@@ -140,6 +138,9 @@ static int open_endpoint(node *n, const node_options *o, km_errinfo *err) {
   opt.ctx = n;
   rv = km_endpoint_open(&n->endpoint, n->loop, &opt, err);
   km_secret_key_free(key);
+  if (rv == 0 && opt.relay_mode != KM_RELAY_DISABLED) {
+    (void)fputs("warning: this version uses no relays yet; only direct addresses work\n", stderr);
+  }
   return rv;
 }
 
@@ -198,14 +199,14 @@ static void say_ready(node *n, const char *id, const char *ticket, const km_addr
 
 static void emit_ready(node *n, const char *id, const char *ticket, const km_addr *addr) {
   cJSON *event = cli_event(&n->out, "ready");
+  cli_add_text(event, "id", id);
+  cli_add_text(event, "ticket", ticket);
   cJSON *direct = event == NULL ? NULL : cJSON_AddArrayToObject(event, "direct");
   for (size_t i = 0; direct != NULL && i < km_addr_udp_count(addr); i++) {
     char text[KM_UDP_ADDR_TEXT_CAP];
     (void)km_udp_addr_format(km_addr_udp_at(addr, i), text, sizeof text);
     (void)cJSON_AddItemToArray(direct, cJSON_CreateString(text));
   }
-  cli_add_text(event, "id", id);
-  cli_add_text(event, "ticket", ticket);
   if (km_addr_relay_count(addr) > 0) {
     cli_add_text(event, "relay", km_addr_relay_at(addr, 0));
   } else {

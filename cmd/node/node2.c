@@ -9,6 +9,7 @@
 #include "cmd/node/source_io.h"
 
 #define CHUNK 65536
+#define PROGRESS_BYTES (8u << 20) /* files from here on take long enough to show it */
 
 typedef struct dialler {
   node n;
@@ -21,28 +22,56 @@ typedef struct dialler {
   uint64_t sent, received;  /* of this round */
   uint64_t total;           /* bytes echoed in all rounds */
   uint64_t seen_at_timeout; /* progress when the timer was set */
+  int percent;              /* shown last; -1: none */
   bool connected, done;
 } dialler;
+
+/* --- for who waits --------------------------------------------------------------------------- */
+
+static bool somebody_waits(const dialler *d) {
+  return !d->n.out.json && isatty(STDERR_FILENO) != 0;
+}
+
+static void show_progress(dialler *d) {
+  uint64_t size = source_size(d->source);
+  if (size < PROGRESS_BYTES || !somebody_waits(d)) {
+    return;
+  }
+  int percent = (int)(d->received * 100 / size);
+  if (percent != d->percent) {
+    (void)fprintf(stderr, "\r%3d %%", percent);
+    d->percent = percent;
+  }
+}
+
+static void end_progress(dialler *d) {
+  if (d->percent >= 0) {
+    (void)fputc('\n', stderr);
+    d->percent = -1;
+  }
+}
 
 /* --- time ------------------------------------------------------------------------------------ */
 
 static void set_timer(dialler *d);
 
 static uint64_t progress(const dialler *d) {
-  return d->total + d->sent + d->received + d->round + (d->connected ? 1 : 0);
+  return d->total + d->sent + d->received + d->round;
 }
 
 static void on_timeout(void *ctx) {
   dialler *d = ctx;
   d->timer = NULL;
+  if (d->done) {
+    return;
+  }
   if (progress(d) != d->seen_at_timeout) {
     set_timer(d); /* slow is not stuck */
     return;
   }
-  km_errinfo err = {.code = d->connected ? KM_ERR_IDLE_TIMEOUT : KM_ERR_UNREACHABLE};
-  (void)snprintf(err.text, sizeof err.text,
-                 d->connected ? "connected, but the echo did not come for %llu s"
-                              : "the peer did not answer within %llu s",
+  end_progress(d);
+  km_errinfo err = {.code = KM_ERR_IDLE_TIMEOUT};
+  (void)snprintf(err.text, sizeof err.text, "connected, but the echo did not come for %llu s",
                  (unsigned long long)d->timeout_s);
   d->done = true;
   node_fail(&d->n, &err);
@@ -55,15 +84,6 @@ static void set_timer(dialler *d) {
   }
 }
 
-static void show_progress(const dialler *d) {
-  uint64_t size = source_size(d->source);
-  if (d->n.out.json || size < 8u << 20 || !isatty(STDERR_FILENO)) {
-    return;
-  }
-  (void)fprintf(stderr, "\r%3llu %%%s", (unsigned long long)(d->received * 100 / size),
-                d->received == size ? "\n" : "");
-}
-
 /* --- the echo -------------------------------------------------------------------------------- */
 
 static void fail(dialler *d, int code, const char *text) {
@@ -73,6 +93,7 @@ static void fail(dialler *d, int code, const char *text) {
   km_errinfo err = {.code = code};
   (void)snprintf(err.text, sizeof err.text, "%s", text);
   d->done = true;
+  end_progress(d);
   node_fail(&d->n, &err);
 }
 
@@ -129,6 +150,7 @@ static void on_stream_closed(void *ctx, km_stream *s, int error) {
     fail(d, error, "the peer broke the stream off");
     return;
   }
+  end_progress(d);
   report_stream(&d->n, d->conn, s, d->received, d->sent);
   d->total += d->received;
   if (++d->round == d->count) {
@@ -174,6 +196,7 @@ static void on_connected(void *ctx, km_conn *conn) {
   dialler *d = ctx;
   d->connected = true;
   report_connected(&d->n, conn);
+  set_timer(d);
   next_round(d);
 }
 
@@ -184,11 +207,13 @@ static void on_path(void *ctx, km_conn *conn, const km_path_info *path) {
 
 static void on_conn_closed(void *ctx, km_conn *conn, const km_close_info *info) {
   dialler *d = ctx;
+  end_progress(d);
   if (d->connected) {
     report_closed(&d->n, conn, info);
   }
   d->conn = NULL;
   if (!d->done && info->error != KM_OK) {
+    d->done = true;
     km_errinfo err = {.code = info->error, .peer_code = info->code};
     (void)snprintf(err.text, sizeof err.text, "%s", info->text);
     node_finish(&d->n, cli_error(&d->n.out,
@@ -212,12 +237,19 @@ static void dial(dialler *d, const km_addr *addr, const char *alpn) {
                                    .timeout_ms = (uint32_t)(d->timeout_s * 1000)};
   km_errinfo err;
   int rv = km_endpoint_dial(d->n.endpoint, &d->conn, addr, alpn, &callbacks, d, &options, &err);
+  if (rv == KM_ERR_NO_ADDRESS && km_addr_udp_count(addr) + km_addr_relay_count(addr) == 0) {
+    (void)snprintf(err.text, sizeof err.text,
+                   "an id alone does not say where the peer is: add --addr IP:PORT, or dial its "
+                   "ticket");
+  }
   if (rv != 0) {
     d->done = true;
     node_fail(&d->n, &err);
     return;
   }
-  set_timer(d);
+  if (somebody_waits(d)) {
+    (void)fprintf(stderr, "dialling ...\n");
+  }
 }
 
 static int run(dialler *d, const node_options *o, const km_addr *addr, const char *alpn) {
@@ -235,7 +267,7 @@ static int run(dialler *d, const node_options *o, const km_addr *addr, const cha
 
 int cmd_node2(int argc, char **argv) {
   node_options o = {0};
-  dialler d = {.n = {.stop_status = 130}, .count = 1, .timeout_s = 30};
+  dialler d = {.n = {.stop_status = 130}, .count = 1, .timeout_s = 30, .percent = -1};
   cli_list addrs = {0};
   const char *alpn = NODE_DEFAULT_ALPN, *text = NULL, *file = NULL;
   cli_option options[NODE_OPTIONS_MAX] = {

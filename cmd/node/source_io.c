@@ -45,18 +45,24 @@ static int spool_stdin(km_errinfo *err) {
   return rv;
 }
 
+/* O_NONBLOCK: a FIFO without a writer must not hold us. */
 static int open_file(source *s, const char *path, km_errinfo *err) {
   struct stat st;
-  s->fd = strcmp(path, "-") == 0 ? spool_stdin(err) : open(path, O_RDONLY | O_CLOEXEC);
+  s->fd = strcmp(path, "-") == 0 ? spool_stdin(err) : open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (s->fd == -1) {
     return failed(err, KM_ERR_FILE_NOT_FOUND, "cannot read", path);
   }
   if (s->fd < 0) {
     return s->fd;
   }
-  if (fstat(s->fd, &st) != 0 || !S_ISREG(st.st_mode)) {
-    errno = EISDIR;
-    return failed(err, KM_ERR_FILE_NOT_FOUND, "not a regular file:", path);
+  if (fstat(s->fd, &st) != 0) {
+    return failed(err, KM_ERR_IO, "cannot read", path);
+  }
+  if (!S_ISREG(st.st_mode)) {
+    err->code = KM_ERR_INVALID;
+    (void)snprintf(err->text, sizeof err->text,
+                   "%.100s is no regular file; to send what a pipe gives, use --file -", path);
+    return err->code;
   }
   s->size = (uint64_t)st.st_size;
   return 0;

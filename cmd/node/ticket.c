@@ -6,11 +6,11 @@
 static void show(const cli_output *out, const km_addr *addr, const char *ticket) {
   char text[KM_ID_TEXT_CAP];
   cJSON *event = cli_event(out, "ticket");
+  (void)km_id_format(km_addr_id(addr), KM_ID_HEX, text, sizeof text);
+  cli_add_text(event, "id", text);
+  cli_add_text(event, "ticket", ticket);
   cJSON *direct = event == NULL ? NULL : cJSON_AddArrayToObject(event, "direct");
   cJSON *relays = event == NULL ? NULL : cJSON_AddArrayToObject(event, "relays");
-  (void)km_id_format(km_addr_id(addr), KM_ID_HEX, text, sizeof text);
-  cli_add_text(event, "ticket", ticket);
-  cli_add_text(event, "id", text);
   cli_say(out, "ticket  %s\nid      %s", ticket, text);
   for (size_t i = 0; i < km_addr_relay_count(addr); i++) {
     if (relays != NULL) {

@@ -163,6 +163,66 @@ static void run_once_waits_no_longer_than_told(void **state) {
   assert_int_equal(km_loop_free(loop), 0);
 }
 
+/* What ran before libuv looked at its descriptors was the round's event: no wait for another. */
+static void run_once_returns_after_a_timer_that_was_due_already(void **state) {
+  (void)state;
+  km_loop *loop = new_loop();
+  km_timer *keep;
+  km_timer *timer;
+  int fired = 0;
+  assert_int_equal(km_timer_start(&keep, loop, 3600000, nothing, NULL), 0);
+  assert_int_equal(km_timer_start(&timer, loop, 0, increment, &fired), 0);
+  assert_int_equal(km_loop_run_once(loop, -1), 0);
+  assert_int_equal(fired, 1);
+  km_timer_cancel(keep);
+  assert_int_equal(km_loop_free(loop), 0);
+}
+
+static void run_once_returns_after_a_deferred_call(void **state) {
+  (void)state;
+  km_loop *loop = new_loop();
+  km_timer *keep;
+  km_defer *defer;
+  int calls = 0;
+  assert_int_equal(km_timer_start(&keep, loop, 3600000, nothing, NULL), 0);
+  assert_int_equal(km_defer_new(&defer, loop, increment, &calls), 0);
+  km_defer_run(defer);
+  assert_int_equal(km_loop_run_once(loop, -1), 0);
+  assert_int_equal(calls, 1);
+  assert_true(km_loop_timeout_ms(loop) > 0); /* and the next round may sleep again */
+  km_defer_free(defer);
+  km_timer_cancel(keep);
+  assert_int_equal(km_loop_free(loop), 0);
+}
+
+static void burn(km_ts ns) {
+  km_ts until = km_clock_now() + ns;
+  while (km_clock_now() < until) {
+  }
+}
+
+static void burn_in_timer_phase(void *ctx) {
+  burn(3 * KM_NS_PER_MS);
+  increment(ctx);
+}
+
+static void run_once_ends_when_its_limit_passes_before_the_wait(void **state) {
+  (void)state;
+  km_loop *loop = new_loop();
+  km_timer *keep;
+  assert_int_equal(km_timer_start(&keep, loop, 3600000, nothing, NULL), 0);
+  for (int i = 0; i < 20; i++) {
+    int calls = 0;
+    km_timer *slow;
+    assert_int_equal(km_timer_start(&slow, loop, 0, burn_in_timer_phase, &calls), 0);
+    assert_int_equal(km_loop_run_once(loop, 1), 0);
+    assert_int_equal(calls, 1);
+    assert_int_equal(km_loop_run_once(loop, 1), 0);
+  }
+  km_timer_cancel(keep);
+  assert_int_equal(km_loop_free(loop), 0);
+}
+
 static void free_is_refused_while_something_is_open(void **state) {
   (void)state;
   km_loop *loop = new_loop();
@@ -459,12 +519,6 @@ static void a_loop_belongs_to_the_thread_that_ran_it_last(void **state) {
   assert_int_equal(km_loop_free(r.loop), 0);
 }
 
-static void burn(km_ts ns) {
-  km_ts until = km_clock_now() + ns;
-  while (km_clock_now() < until) {
-  }
-}
-
 typedef struct clock_probe {
   km_loop *loop;
   km_ts first, second, updated;
@@ -505,6 +559,9 @@ int main(void) {
       cmocka_unit_test(threads_post_in_their_own_order),
       cmocka_unit_test(stop_ends_a_run_with_things_open),
       cmocka_unit_test(run_once_waits_no_longer_than_told),
+      cmocka_unit_test(run_once_returns_after_a_timer_that_was_due_already),
+      cmocka_unit_test(run_once_returns_after_a_deferred_call),
+      cmocka_unit_test(run_once_ends_when_its_limit_passes_before_the_wait),
       cmocka_unit_test(free_is_refused_while_something_is_open),
       cmocka_unit_test(calls_posted_before_the_free_still_run),
       cmocka_unit_test(a_posted_call_that_opens_something_stops_the_free),

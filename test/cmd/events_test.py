@@ -1,9 +1,13 @@
 """Every JSON event, member by member: other people's scripts rely on them."""
+import os
 import re
+import signal
 import unittest
 
-from lab import ALPN, LOST, OK, UNREACHABLE, USAGE, WRONG_KEY, Case, Process, Server, main, run
+from lab import (ALPN, BIN_DIR, LOST, OK, UNREACHABLE, USAGE, WRONG_KEY, Case, Process, Server,
+                 main, run)
 
+PROXY = os.path.join(BIN_DIR, "km-udp-proxy")
 DEAD = "127.0.0.1:9"  # nobody answers there
 
 
@@ -111,6 +115,28 @@ class Conversation(Case):
         self.assertRegex(server.addr, r"^\[::1\]:[0-9]+$")
 
 
+class Path(Case):
+    @unittest.skipUnless(os.access(PROXY, os.X_OK), "km-udp-proxy is not built")
+    def test_a_moved_peer_is_reported(self):
+        server = self.start(Server)
+        # A NAT that loses its table: the server sees node2 come from another port.
+        proxy = self.start(Process, "--listen", "127.0.0.1:0", "--to", server.addr, "--json",
+                           program=PROXY)
+        addr = proxy.event("ready")["listen"]
+        node2 = self.start(Process, "node2", server.id, "--addr", addr, "--count", 1000000,
+                           "--json")
+        before = server.event("connected")
+        node2.event("stream")
+        proxy.send(signal.SIGUSR2)
+        path = server.event("path")
+        self.check_event(path, "path", remote=before["remote"], path="direct", addr=is_loopback,
+                         rtt_ms=is_milliseconds)
+        self.assertNotEqual(path["addr"], before["addr"])
+        while node2.event("stream")["id"] % 100 != 0:
+            pass
+        self.assertEqual(node2.stop(signal.SIGINT).status, 130)
+
+
 class Errors(Case):
     """`error` is the last event, its name stands for the exit status."""
 
@@ -144,7 +170,7 @@ class Errors(Case):
         event = self.check_error(run("node2", "3b6a27bcceb6a42d62a3a8d02a6f0d73653215771de243a63"
                                      "ac048a18b59da29", "--addr", DEAD, "--timeout", 1, "--json"),
                                  UNREACHABLE, "UNREACHABLE")
-        self.assertIn("1 s", event["message"])
+        self.assertIn(DEAD, event["message"])
 
     def test_wrong_key(self):
         server = self.start(Server)

@@ -7,16 +7,13 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
-import time
 import unittest
 
-sys.dont_write_bytecode = True
-
-BIN = os.path.join(os.environ.get("KM_BIN_DIR", "build/dev/bin"), "km-node")
-SOURCE = os.environ.get("KM_SOURCE_DIR") or os.path.abspath(os.path.join(os.path.dirname(__file__), "../.."))
+SOURCE = os.path.abspath(os.path.join(os.path.dirname(__file__), "../.."))
+BIN_DIR = os.environ.get("KM_BIN_DIR", os.path.join(SOURCE, "build/dev/bin"))
+BIN = os.path.join(BIN_DIR, "km-node")
 WRAPPER = shlex.split(os.environ.get("KM_CMD_WRAPPER", ""))
 # Nothing here is late because a machine is slow: these end a test that hangs.
 LIMIT = 240 if WRAPPER else 90
@@ -64,9 +61,10 @@ def run(*args, prefix=(), stdin=b"", env=None, **more):
 class Process:
     """A km-node that runs beside the test; its stdout comes line by line."""
 
-    def __init__(self, *args, stdin=subprocess.DEVNULL, **more):
-        self.child = subprocess.Popen([*WRAPPER, BIN, *map(str, args)], stdin=stdin,
-                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    def __init__(self, *args, program=BIN, stdin=subprocess.DEVNULL,
+                 stdout=subprocess.PIPE, **more):
+        self.child = subprocess.Popen([*WRAPPER, program, *map(str, args)], stdin=stdin,
+                                      stdout=stdout, stderr=subprocess.PIPE,
                                       env=environment(), **more)
         self.lines, self.seen, self.err = queue.Queue(), [], []
         self.readers = [threading.Thread(target=self._read_out, daemon=True),
@@ -75,7 +73,7 @@ class Process:
             reader.start()
 
     def _read_out(self):
-        for line in self.child.stdout:
+        for line in self.child.stdout or ():
             self.lines.put(line.decode())
         self.lines.put(None)
 
@@ -118,17 +116,16 @@ class Process:
         with open(f"/proc/{self.child.pid}/status", encoding="ascii") as file:
             return next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) * 1024
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
+    def end(self):
+        """Leaves nothing behind, whatever state it is in."""
         if self.child.poll() is None:
             self.send(signal.SIGCONT)
             self.child.kill()
         self.child.wait()
         for reader in self.readers:
             reader.join(LIMIT)
-        self.child.stdout.close()
+        if self.child.stdout is not None:
+            self.child.stdout.close()
         self.child.stderr.close()
 
 
@@ -140,7 +137,7 @@ class Server(Process):
         try:
             self.ready = self.event("ready")
         except BaseException:
-            self.__exit__()
+            self.end()
             raise
         self.ticket, self.id, self.addr = (self.ready["ticket"], self.ready["id"],
                                            self.ready["direct"][0])
@@ -166,11 +163,8 @@ class Case(unittest.TestCase):
 
     def start(self, cls, *args, **more):
         """A Process or Server that ends with the test."""
-        return self.enterContext(cls(*args, **more)) if hasattr(self, "enterContext") else \
-            self._enter(cls(*args, **more))
-
-    def _enter(self, process):
-        self.addCleanup(process.__exit__)
+        process = cls(*args, **more)
+        self.addCleanup(process.end)
         return process
 
     def check_sentence(self, result, status, *words):
@@ -184,7 +178,7 @@ class Case(unittest.TestCase):
         # A terminal or a log never gets what a person typed or a peer sent uncleaned.
         self.assertTrue(all(c >= " " or c == "\n" for c in result.err), repr(result.err))
 
-    def check_event(self, event, name, **members):
+    def check_event(self, event, name, /, **members):
         """Exactly these members: each a type, a value, or a function that says yes."""
         self.assertEqual(event.get("event"), name, event)
         self.assertEqual(set(event), {"event", *members}, event)
@@ -196,15 +190,6 @@ class Case(unittest.TestCase):
                 self.assertTrue(wanted(value), f"{member} of {event}")
             else:
                 self.assertEqual(value, wanted, f"{member} of {event}")
-
-
-def until(condition, what):
-    """Waits until something is so."""
-    end = time.monotonic() + LIMIT
-    while not condition():
-        if time.monotonic() > end:
-            raise AssertionError(f"never: {what}")
-        time.sleep(0.02)
 
 
 def can(*command):
