@@ -53,7 +53,8 @@ void km_log_to_stderr(void *ctx, const km_log_entry *entry) {
     memcpy(at += before, colour, colour_len);
     memcpy(at += colour_len, level, level_len);
     memcpy(at += level_len, reset, sizeof reset - 1);
-    memcpy(at += sizeof reset - 1, text + before + level_len, len - before - level_len);
+    at += sizeof reset - 1;
+    memcpy(at, text + before + level_len, len - before - level_len);
     write_line(line, len + colour_len + sizeof reset - 1);
   } else {
     write_line(text, len);

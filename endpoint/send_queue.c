@@ -175,6 +175,7 @@ void km_send_queue_acked(km_send_queue *q, km_send_pool *pool, uint64_t len) {
   q->acked += len;
   while (len > 0) {
     km_send_block *b = q->head;
+    assert(b != NULL);
     size_t left = b->len - b->acked;
     if (len < left) {
       b->acked += (size_t)len;

@@ -9,6 +9,7 @@
 #include "cmd/node/source_io.h"
 
 #define CHUNK 65536
+#define FILE_CHANGED "the file changed or cannot be read any more"
 #define PROGRESS_BYTES (8u << 20) /* files from here on take long enough to show it */
 
 typedef struct dialler {
@@ -104,7 +105,7 @@ static void send_more(dialler *d) {
     size_t len = size - d->sent < CHUNK ? (size_t)(size - d->sent) : CHUNK;
     size_t taken = 0;
     if (!source_read(d->source, d->sent, buf, len)) {
-      fail(d, KM_ERR_IO, "the file changed or cannot be read any more");
+      fail(d, KM_ERR_IO, FILE_CHANGED);
       return;
     }
     bool last = d->sent + len == size;
@@ -124,8 +125,9 @@ static void next_round(dialler *d);
 static void on_data(void *ctx, km_stream *s, const void *data, size_t len, bool fin) {
   dialler *d = ctx;
   (void)s;
-  if (!source_matches(d->source, d->received, data, len)) {
-    fail(d, KM_ERR_CRYPTO, "the echo differs from what was sent");
+  int rv = source_compare(d->source, d->received, data, len);
+  if (rv != 0) {
+    fail(d, rv, rv == KM_ERR_IO ? FILE_CHANGED : "the echo differs from what was sent");
     return;
   }
   d->received += len;

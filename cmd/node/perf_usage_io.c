@@ -1,6 +1,8 @@
 /* What the process used, from the operating system. */
 #include <malloc.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
@@ -11,15 +13,16 @@ static uint64_t resident_bytes(void) {
 #ifdef __GLIBC__
   (void)malloc_trim(0); /* what was freed is not held */
 #endif
-  unsigned long long size = 0, resident = 0;
+  char line[128] = "";
   FILE *file = fopen("/proc/self/statm", "r");
   if (file != NULL) {
-    if (fscanf(file, "%llu %llu", &size, &resident) != 2) {
-      resident = 0;
+    if (fgets(line, sizeof line, file) == NULL) {
+      line[0] = '\0';
     }
     (void)fclose(file);
   }
-  return resident * (unsigned long long)sysconf(_SC_PAGESIZE);
+  const char *second = strchr(line, ' '); /* size, resident, ... in pages */
+  return second == NULL ? 0 : strtoull(second, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
 perf_usage perf_usage_now(void) {

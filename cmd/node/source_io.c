@@ -131,16 +131,22 @@ bool source_read(source *s, uint64_t offset, void *buf, size_t len) {
   return true;
 }
 
-bool source_matches(source *s, uint64_t offset, const void *data, size_t len) {
+int source_compare(source *s, uint64_t offset, const void *data, size_t len) {
   const uint8_t *at = data;
   while (len > 0) {
     size_t n = len < COMPARE_BYTES ? len : COMPARE_BYTES;
-    if (!source_read(s, offset, s->compare, n) || memcmp(s->compare, at, n) != 0) {
-      return false;
+    if (offset > s->size || n > s->size - offset) {
+      return KM_ERR_CRYPTO; /* longer than what was sent */
+    }
+    if (!source_read(s, offset, s->compare, n)) {
+      return KM_ERR_IO;
+    }
+    if (memcmp(s->compare, at, n) != 0) {
+      return KM_ERR_CRYPTO;
     }
     at += n;
     len -= n;
     offset += n;
   }
-  return true;
+  return 0;
 }

@@ -17,6 +17,8 @@ void source_close(source *s);
 uint64_t source_size(const source *s);
 /* Exactly `len` bytes from `offset`. */
 bool source_read(source *s, uint64_t offset, void *buf, size_t len);
-bool source_matches(source *s, uint64_t offset, const void *data, size_t len);
+/* 0 when the same bytes are there, KM_ERR_CRYPTO when others are, KM_ERR_IO when none can be read.
+ */
+int source_compare(source *s, uint64_t offset, const void *data, size_t len);
 
 #endif /* KM_CMD_NODE_SOURCE_IO_H */

@@ -5,9 +5,11 @@ import signal
 import socket
 import unittest
 
-from lab import LOST, OK, Case, Process, Server, main, run
+import vectors
+from lab import LIMIT, LOST, OK, Case, Process, Server, main, run
 
 INTERRUPTED = 130
+ID = vectors.keys()[0]["id"]
 
 
 class Ends(Case):
@@ -46,8 +48,8 @@ class Ends(Case):
     def test_interrupting_a_dial(self):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
             silent.bind(("127.0.0.1", 0))
-            silent.settimeout(60)
-            node2 = self.start(Process, "node2", "00" * 31 + "01", "--addr",
+            silent.settimeout(LIMIT)
+            node2 = self.start(Process, "node2", ID, "--addr",
                                f"127.0.0.1:{silent.getsockname()[1]}", "--json")
             first, _ = silent.recvfrom(2000)
             self.assertGreaterEqual(len(first), 1200)  # RFC 9000 section 14.1
@@ -140,9 +142,9 @@ class Rubbish(Case):
         # A peer that answers a dial with noise is one that does not answer.
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as noise:
             noise.bind(("127.0.0.1", 0))
-            noise.settimeout(60)
+            noise.settimeout(LIMIT)
             addr = f"127.0.0.1:{noise.getsockname()[1]}"
-            node2 = self.start(Process, "node2", "00" * 31 + "01", "--addr", addr, "--timeout",
+            node2 = self.start(Process, "node2", ID, "--addr", addr, "--timeout",
                                1, "--json")
             _, peer = noise.recvfrom(2000)
             for i in range(500):
@@ -186,7 +188,7 @@ class Stdout(Case):
 
     @unittest.skipUnless(os.path.exists("/dev/full"), "no /dev/full here")
     def test_a_full_disk(self):
-        for args in (["key", "new"], ["id", "00" * 31 + "01"], ["--help"]):
+        for args in (["key", "new"], ["id", ID], ["--help"]):
             result = self.shell('"$@" > /dev/full', *args)
             self.assertIn("status=1", result.err, args)
             self.assertIn("disk", result.err)
