@@ -328,7 +328,7 @@ static int recv_datagram(ngtcp2_conn *quic, uint32_t flags, const uint8_t *data,
   }
   conn->dgram_rx++;
   if (conn->cb.on_datagram != NULL && conn->state == KM_CONN_CONNECTED) {
-    conn->cb.on_datagram(conn->ctx, conn, data, len);
+    conn->cb.on_datagram(conn->ctx, conn, len == 0 ? (const uint8_t *)"" : data, len);
   }
   return 0;
 }

@@ -435,7 +435,8 @@ void km_stream_data_came(km_stream *s, const uint8_t *data, size_t len, bool fin
     return_credit(s, true);
     return;
   }
-  s->cb.on_data(s->ctx, s, data, len, fin);
+  /* ngtcp2 has no pointer for an end without bytes; applications hand it to memcpy. */
+  s->cb.on_data(s->ctx, s, len == 0 ? (const uint8_t *)"" : data, len, fin);
   if (!s->hold_credit) {
     return_credit(s, true);
   }

@@ -66,9 +66,6 @@ static KM_PRINTF(2, 3) int bad(km_errinfo *err, const char *fmt, ...) {
   err->code = KM_ERR_INVALID;
   (void)vsnprintf(err->text, sizeof err->text, fmt, args);
   va_end(args);
-  for (char *p = err->text; *p != '\0'; p++) {
-    *p = (unsigned char)*p < 0x20 || *p == 0x7f ? '?' : *p;
-  }
   return KM_ERR_INVALID;
 }
 

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define SAY_MAX (KM_TICKET_MAX + 256) /* a line with the longest ticket */
+
 void cli_output_init(cli_output *out, bool json) {
   out->json = json;
   out->colour = !json && isatty(STDOUT_FILENO) != 0 && getenv("NO_COLOR") == NULL;
@@ -13,22 +15,7 @@ void cli_output_init(cli_output *out, bool json) {
   (void)setvbuf(stdout, NULL, _IOLBF, 0);
 }
 
-/* --- JSON ------------------------------------------------------------------------------------ */
-
-cJSON *cli_event(const cli_output *out, const char *name) {
-  cJSON *event = out->json ? cJSON_CreateObject() : NULL;
-  cli_add_text(event, "event", name);
-  return event;
-}
-
-void cli_emit(cJSON *event) {
-  char *line = event == NULL ? NULL : cJSON_PrintUnformatted(event);
-  if (line != NULL) {
-    (void)puts(line);
-    cJSON_free(line);
-  }
-  cJSON_Delete(event);
-}
+/* --- text ------------------------------------------------------------------------------------ */
 
 /* Length of the UTF-8 sequence at `p`, 0 for none (RFC 3629). */
 static size_t utf8_len(const uint8_t *p, size_t left) {
@@ -48,6 +35,47 @@ static size_t utf8_len(const uint8_t *p, size_t left) {
   bool surrogate = p[0] == 0xed && p[1] > 0x9f;
   bool beyond = p[0] == 0xf4 && p[1] > 0x8f;
   return overlong || surrogate || beyond ? 0 : n;
+}
+
+static bool is_control(const uint8_t *p, size_t n) {
+  return (n == 1 && (p[0] < 0x20 || p[0] == 0x7f)) || (n == 2 && p[0] == 0xc2 && p[1] < 0xa0);
+}
+
+/* What may come from a stranger must not steer the terminal. In place: it never gets longer. */
+static void clean(char *text) {
+  size_t left = strlen(text), used = 0;
+  const char *p = text;
+  while (left > 0) {
+    size_t n = utf8_len((const uint8_t *)p, left);
+    bool bad = n == 0 || (is_control((const uint8_t *)p, n) && p[0] != '\n');
+    n = n == 0 ? 1 : n;
+    if (bad) {
+      text[used++] = '?';
+    } else {
+      memmove(text + used, p, n);
+      used += n;
+    }
+    p += n;
+    left -= n;
+  }
+  text[used] = '\0';
+}
+
+/* --- JSON ------------------------------------------------------------------------------------ */
+
+cJSON *cli_event(const cli_output *out, const char *name) {
+  cJSON *event = out->json ? cJSON_CreateObject() : NULL;
+  cli_add_text(event, "event", name);
+  return event;
+}
+
+void cli_emit(cJSON *event) {
+  char *line = event == NULL ? NULL : cJSON_PrintUnformatted(event);
+  if (line != NULL) {
+    (void)puts(line);
+    cJSON_free(line);
+  }
+  cJSON_Delete(event);
 }
 
 static bool is_text(const uint8_t *bytes, size_t len) {
@@ -122,10 +150,16 @@ void cli_say(const cli_output *out, const char *fmt, ...) {
     return;
   }
   va_list args;
+  char text[SAY_MAX];
   va_start(args, fmt);
-  (void)vprintf(fmt, args);
+  (void)vsnprintf(text, sizeof text, fmt, args);
   va_end(args);
-  (void)putchar('\n');
+  clean(text);
+  (void)puts(text);
+}
+
+bool cli_watched(const cli_output *out) {
+  return !out->json && isatty(STDERR_FILENO) != 0;
 }
 
 int cli_error(const cli_output *out, int status, const km_errinfo *err) {
@@ -138,8 +172,11 @@ int cli_error(const cli_output *out, int status, const km_errinfo *err) {
     return status;
   }
   bool colour = isatty(STDERR_FILENO) != 0 && getenv("NO_COLOR") == NULL;
-  (void)fprintf(stderr, "%serror:%s %s\n", colour ? "\033[31m" : "", colour ? "\033[0m" : "",
-                err->text[0] != '\0' ? err->text : km_strerror(err->code));
+  char text[sizeof err->text];
+  (void)snprintf(text, sizeof text, "%s",
+                 err->text[0] != '\0' ? err->text : km_strerror(err->code));
+  clean(text);
+  (void)fprintf(stderr, "%serror:%s %s\n", colour ? "\033[31m" : "", colour ? "\033[0m" : "", text);
   const char *hint = km_error_hint(err->code);
   bool said = hint[0] == '\0' || strstr(err->text, hint) != NULL;
   if (!said && err->code != KM_ERR_INVALID) {

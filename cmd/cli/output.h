@@ -39,6 +39,9 @@ void cli_add_path(cJSON *event, const km_path_info *path);
 /* A line for people on stdout; nothing with --json. */
 void cli_say(const cli_output *out, const char *fmt, ...) KM_PRINTF(2, 3);
 
+/* True when somebody sits there and waits: progress may be shown on stderr. */
+bool cli_watched(const cli_output *out);
+
 /* An error: event on stdout with --json, a sentence and what to do about it on stderr without.
  * Returns `status`. */
 int cli_error(const cli_output *out, int status, const km_errinfo *err);

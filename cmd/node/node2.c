@@ -1,9 +1,7 @@
 /* km-node node2: dials, sends, checks the echo. */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cmd/node/report.h"
 #include "cmd/node/source_io.h"
@@ -29,13 +27,9 @@ typedef struct dialler {
 
 /* --- for who waits --------------------------------------------------------------------------- */
 
-static bool somebody_waits(const dialler *d) {
-  return !d->n.out.json && isatty(STDERR_FILENO) != 0;
-}
-
 static void show_progress(dialler *d) {
   uint64_t size = source_size(d->source);
-  if (size < PROGRESS_BYTES || !somebody_waits(d)) {
+  if (size < PROGRESS_BYTES || !cli_watched(&d->n.out)) {
     return;
   }
   int percent = (int)(d->received * 100 / size);
@@ -249,7 +243,7 @@ static void dial(dialler *d, const km_addr *addr, const char *alpn) {
     node_fail(&d->n, &err);
     return;
   }
-  if (somebody_waits(d)) {
+  if (cli_watched(&d->n.out)) {
     (void)fprintf(stderr, "dialling ...\n");
   }
 }
@@ -310,7 +304,7 @@ int cmd_node2(int argc, char **argv) {
   }
   if (source_open(&d.source, text, file, &err) != 0) {
     km_addr_free(addr);
-    return cli_error(&d.n.out, CLI_EXIT_USAGE, &err);
+    return cli_error(&d.n.out, cli_status_of(err.code), &err);
   }
   status = run(&d, &o, addr, alpn);
   source_close(d.source);

@@ -94,6 +94,9 @@ static void start_mode(perf *p) {
     km_conn_close(p->conn, 0, NULL, 0);
     return;
   }
+  if (cli_watched(&p->n.out)) {
+    (void)fprintf(stderr, "measuring %s ...\n", modes[p->mode].name);
+  }
   modes[p->mode].start(p);
 }
 
@@ -112,7 +115,9 @@ static void on_closed(void *ctx, km_conn *conn, const km_close_info *info) {
   (void)conn;
   p->conn = NULL;
   if (!p->done) {
-    perf_fail(p, info->error == KM_OK ? KM_ERR_CANCELLED : info->error, info->text);
+    perf_fail(p, info->error == KM_OK ? KM_ERR_CANCELLED : info->error,
+              info->error == KM_ERR_ALPN_REFUSED ? "the peer is no km-node perf server"
+                                                 : info->text);
   }
   node_finish(&p->n, CLI_EXIT_OK);
 }

@@ -22,6 +22,8 @@ typedef struct perf {
   uint32_t *samples;    /* latency, handshake: microseconds */
   size_t sample_count;
   uint64_t sent_at;
+  uint64_t left; /* latency: bytes of the request not sent yet */
+  bool sending;
 
   uint64_t dialled, connected, closed; /* handshake, memory */
 } perf;

@@ -71,6 +71,27 @@ static void on_data(void *ctx, km_stream *s, const void *data, size_t len, bool 
   }
 }
 
+static void send_more(perf *p, km_stream *s) {
+  static const uint8_t zeros[4096];
+  while (p->sending) {
+    size_t len = p->left < sizeof zeros ? (size_t)p->left : sizeof zeros;
+    size_t taken = 0;
+    bool last = len == p->left;
+    if (km_stream_write(s, zeros, len, last, &taken, NULL) != 0) {
+      return; /* the stream's end tells why */
+    }
+    p->left -= taken;
+    if (taken < len) {
+      return; /* on_writable goes on */
+    }
+    p->sending = !last;
+  }
+}
+
+static void on_writable(void *ctx, km_stream *s) {
+  send_more(ctx, s);
+}
+
 static void on_closed(void *ctx, km_stream *s, int error) {
   perf *p = ctx;
   (void)s;
@@ -88,9 +109,10 @@ static void on_closed(void *ctx, km_stream *s, int error) {
 }
 
 static void request(perf *p) {
-  static const km_stream_callbacks callbacks = {
-      .size = sizeof callbacks, .on_data = on_data, .on_closed = on_closed};
-  static const uint8_t zeros[4096];
+  static const km_stream_callbacks callbacks = {.size = sizeof callbacks,
+                                                .on_data = on_data,
+                                                .on_writable = on_writable,
+                                                .on_closed = on_closed};
   km_stream *s;
   p->bytes = 0;
   int rv = km_conn_open_stream(p->conn, &s, true, &callbacks, p);
@@ -102,14 +124,9 @@ static void request(perf *p) {
   size_t taken = 0;
   perf_put64(head + 1, p->size);
   p->sent_at = perf_now_ns();
-  rv = km_stream_write(s, head, sizeof head, false, &taken, NULL);
-  for (uint64_t left = p->size; rv == 0; left -= taken) {
-    size_t len = left < sizeof zeros ? (size_t)left : sizeof zeros;
-    rv = km_stream_write(s, zeros, len, len == left, &taken, NULL);
-    if (len == left || taken == 0) {
-      break;
-    }
-  }
+  p->left = p->size;
+  p->sending = km_stream_write(s, head, sizeof head, false, &taken, NULL) == 0;
+  send_more(p, s);
 }
 
 void perf_latency_start(perf *p) {

@@ -32,13 +32,19 @@ static void download(job *j, km_stream *s) {
 }
 
 static void respond(job *j, km_stream *s) {
-  size_t taken;
-  while (j->left > 0) {
+  while (j->answering) {
     size_t len = j->left < sizeof zeros ? (size_t)j->left : sizeof zeros;
-    if (km_stream_write(s, zeros, len, len == j->left, &taken, NULL) != 0 || taken == 0) {
+    size_t taken = 0;
+    bool last = len == j->left;
+    if (km_stream_write(s, zeros, len, last, &taken, NULL) != 0) {
+      j->answering = false;
       return;
     }
     j->left -= taken;
+    if (taken < len) {
+      return; /* on_writable goes on */
+    }
+    j->answering = !last;
   }
 }
 

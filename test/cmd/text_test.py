@@ -134,7 +134,7 @@ class Man(Case):
             page = "-".join(["km-node", *words[:1]])
             with open(self.pages()[page], encoding="utf-8") as file:
                 text = file.read().replace("\\-", "-")
-            listed = set(re.findall(r"^\.B[IR]? (--[a-z-]+)", text, re.M))
+            listed = set(re.findall(r"^\.TP\n\.B[IR]? (--[a-z-]+)", text, re.M))
             self.assertEqual(options(words) - listed, set(), f"missing in {page}, {name}")
 
     def test_no_option_is_in_the_page_only(self):
@@ -144,7 +144,7 @@ class Man(Case):
                                   if words[:1] == command[:1]))
             with open(path, encoding="utf-8") as file:
                 text = file.read().replace("\\-", "-")
-            listed = set(re.findall(r"^\.B[IR]? (--[a-z-]+)", text, re.M))
+            listed = set(re.findall(r"^\.TP\n\.B[IR]? (--[a-z-]+)", text, re.M))
             self.assertEqual(listed - known, set(), page)
 
     @unittest.skipUnless(shutil.which("groff"), "no groff here")
