@@ -5,6 +5,8 @@
 #include "endpoint/qlog_io.h"
 #include "endpoint/quic_tls.h"
 
+#define BLOCKED_NS KM_NS_PER_MS
+
 static void on_timer(km_timer_node *node) {
   km_quic_timeout(KM_LIST_ITEM(node, km_conn, timer));
 }
@@ -99,6 +101,9 @@ void km_conn_mark_dirty(km_conn *conn) {
 
 void km_conn_update_timer(km_conn *conn) {
   km_ts at = ngtcp2_conn_get_expiry2(conn->quic);
+  /* What waits for a full socket cannot act on its deadline: do not spin on one that is over. */
+  km_ts soonest = km_list_empty(&conn->blocked) ? 0 : km_endpoint_now(conn->ep) + BLOCKED_NS;
+  at = at < soonest ? soonest : at;
   if (conn->tls_free_at < at) {
     at = conn->tls_free_at;
   }

@@ -10,7 +10,6 @@
 
 void cli_output_init(cli_output *out, bool json) {
   out->json = json;
-  out->colour = !json && isatty(STDOUT_FILENO) != 0 && getenv("NO_COLOR") == NULL;
   /* Whole lines at once, also into a pipe: who reads wants them when they happen. */
   (void)setvbuf(stdout, NULL, _IOLBF, 0);
 }
@@ -171,7 +170,8 @@ int cli_error(const cli_output *out, int status, const km_errinfo *err) {
     cli_emit(event);
     return status;
   }
-  bool colour = isatty(STDERR_FILENO) != 0 && getenv("NO_COLOR") == NULL;
+  const char *no_color = getenv("NO_COLOR"); /* empty counts as not set: no-color.org */
+  bool colour = isatty(STDERR_FILENO) != 0 && (no_color == NULL || no_color[0] == '\0');
   char text[sizeof err->text];
   (void)snprintf(text, sizeof text, "%s",
                  err->text[0] != '\0' ? err->text : km_strerror(err->code));

@@ -20,7 +20,6 @@ enum {
 
 typedef struct cli_output {
   bool json;
-  bool colour; /* stdout is a terminal and NO_COLOR is not set */
 } cli_output;
 
 void cli_output_init(cli_output *out, bool json);

@@ -4,7 +4,7 @@ import socket
 import unittest
 
 import vectors
-from lab import FAILED, OK, UNREACHABLE, USAGE, Case, Server, can, main, run
+from lab import ALPN, FAILED, OK, UNREACHABLE, USAGE, WRONG_KEY, Case, Server, can, main, run
 
 ID = vectors.keys()[0]["id"]
 TICKET = next(t for t in vectors.tickets() if t["name"] == "ipv4_only")["ticket"]
@@ -205,6 +205,18 @@ class Network(Case):
             addr = f"127.0.0.1:{silent.getsockname()[1]}"
             self.check_sentence(run("node2", ID, "--addr", addr, "--timeout", 1), UNREACHABLE,
                                 addr)
+
+    def test_somebody_else(self):
+        server = self.start(Server)
+        result = run("node2", ID, "--addr", server.addr)
+        self.check_sentence(result, WRONG_KEY, "key", "ticket")
+        self.assertEqual(result.out, "")
+
+    def test_another_protocol(self):
+        server = self.start(Server)
+        result = run("node2", server.ticket, "--alpn", "other/1")
+        self.check_sentence(result, ALPN, "other/1")
+        self.assertEqual(result.out, "")
 
     def test_no_address(self):
         self.check_sentence(run("node2", ID), UNREACHABLE, "--addr")

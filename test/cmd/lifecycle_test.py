@@ -92,6 +92,18 @@ class Lost(Case):
         self.assertEqual(run("node2", server.ticket).status, OK)
         self.assertEqual(server.stop().status, OK)
 
+    def test_restarted(self):
+        server = self.start(Server, "--secret-key", "00" * 32)
+        node2 = self.under_way(server)
+        server.send(signal.SIGKILL)
+        server.child.wait(LIMIT)
+        # The same key on the same port knows nothing of the connection, and says so.
+        again = self.start(Server, "--secret-key", "00" * 32, bind=server.addr)
+        result = node2.wait()
+        self.assertEqual(result.status, LOST, result.out + result.err)
+        self.assertIn(result.event("error")["name"], ("RESET_BY_PEER", "IDLE_TIMEOUT"))
+        self.assertEqual(run("node2", again.ticket).status, OK)
+
     def test_interrupted_in_a_transfer(self):
         server = self.start(Server)
         result = self.under_way(server).stop(signal.SIGINT)

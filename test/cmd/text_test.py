@@ -90,6 +90,9 @@ class Plain(Case):
         seen = self.on_a_terminal("node2", "nonsense", env={"NO_COLOR": "1"})
         self.assertIn("error:", seen)
         self.assertNotIn("\x1b", seen)
+        # Empty counts as not set, and without it a terminal gets a red word.
+        for env in {}, {"NO_COLOR": ""}:
+            self.assertIn("\x1b[31merror:\x1b[0m ", self.on_a_terminal("node2", "x", env=env))
 
     def test_nothing_of_a_stranger_reaches_the_terminal(self):
         for word in "\x1b[2J\x1b]0;x\x07", "\x9b31m":

@@ -27,9 +27,9 @@ struct km_conn;
 typedef struct km_stream_callbacks {
   size_t size; /**< sizeof this struct */
   /**
-   * Bytes came, in order; `data` is valid during the call and never NULL. `fin`: they are the last (`len` may be
-   * 0). The bytes count as consumed when it returns and the peer may send as many more, unless
-   * km_stream_hold_credit is on. Without on_data, what comes is dropped.
+   * Bytes came, in order; `data` is valid during the call and never NULL. `fin`: they are the last
+   * (`len` may be 0). The bytes count as consumed when it returns and the peer may send as many
+   * more, unless km_stream_hold_credit is on. Without on_data, what comes is dropped.
    */
   void (*on_data)(void *ctx, km_stream *stream, const void *data, size_t len, bool fin);
   /** There is room again after km_stream_write took less than it was given. */
