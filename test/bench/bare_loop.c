@@ -1,11 +1,13 @@
-/* km-bench-bare: how fast ngtcp2 + wolfSSL can go on this machine when nothing else is in the way.
+/* km-bench-bare: how fast ngtcp2 + wolfSSL can go on this machine when nothing else is in the
+ * way.
  *
- * Two processes (a fork), one connection, one bidirectional stream: the client sends for N seconds, the server counts.
- * Raw public keys on both sides, UDP_SEGMENT and UDP_GRO, packets of one size, no pacing, no timers but QUIC's own.
- * It has no API, no paths, no checks of whom it talks to: `km-node perf` is measured against this upper bound.
+ * Two processes (a fork), one connection, one bidirectional stream: the client sends for N
+ * seconds, the server counts. Raw public keys on both sides, UDP_SEGMENT and UDP_GRO, packets of
+ * one size, no pacing, no timers but QUIC's own. It has no API, no paths, no checks of whom it
+ * talks to: `km-node perf` is measured against this upper bound.
  *
- * One deliberate limit: the stream window stays below 8,000 packets, because ngtcp2 1.24 gives up a connection whose
- * stream has that many frames to repeat (lib/ngtcp2_strm.c).
+ * One deliberate limit: the stream window stays below 8,000 packets, because ngtcp2 1.24 gives
+ * up a connection whose stream has that many frames to repeat (lib/ngtcp2_strm.c).
  */
 #define _GNU_SOURCE
 #include <ngtcp2/ngtcp2.h>

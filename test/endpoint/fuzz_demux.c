@@ -1,5 +1,5 @@
 /* A whole accepting endpoint under packets of strangers. The first byte of an input says what the
- * rest is: a packet as it is, or the frames of a client's Initial that is sealed rightly, which gets
+ * rest is: a packet as it is, or the frames of a client's Initial that is sealed rightly and gets
  * as far as the TLS library. No input may crash it, and what it keeps stays within its limits. */
 #include <stdlib.h>
 #include <string.h>
