@@ -9,7 +9,6 @@
  * One deliberate limit: the stream window stays below 8,000 packets, because ngtcp2 1.24 gives
  * up a connection whose stream has that many frames to repeat (lib/ngtcp2_strm.c).
  */
-#define _GNU_SOURCE
 #include <ngtcp2/ngtcp2.h>
 #include <ngtcp2/ngtcp2_crypto.h>
 #include <ngtcp2/ngtcp2_crypto_wolfssl.h>

@@ -23,7 +23,8 @@ NOT_TICKETS = {
     "huge": "endpoint" + "a" * (HUGE - 8), "newline": TICKET + "\n", "other kind": "blob" + TICKET}
 NOT_ADDRS = {
     "empty": "", "no port": "127.0.0.1", "port too large": "127.0.0.1:65536", "name": "localhost:1",
-    "bare IPv6": "::1:80", "half bracket": "[::1:80", "octet": "256.0.0.1:1", "sign": "127.0.0.1:+1",
+    "bare IPv6": "::1:80", "half bracket": "[::1:80", "octet": "256.0.0.1:1",
+    "sign": "127.0.0.1:+1",
     "huge": "1" * HUGE, "leading zero": "127.0.0.01:1", "binary": "\x1b[2J:1"}
 
 

@@ -6,10 +6,10 @@ import socket
 import unittest
 
 import vectors
-from lab import LIMIT, LOST, OK, Case, Process, Server, main, run, sanitized
+from lab import LIMIT, LOST, OK, WRAPPER, Case, Process, Server, main, run, sanitized
 
 INTERRUPTED = 130
-GONE_AFTER = 20 if sanitized() else 3  # seconds; enough to connect on a busy machine
+GONE_AFTER = 10 if sanitized() else 3  # seconds; enough to connect on a busy machine
 ID = vectors.keys()[0]["id"]
 
 
@@ -95,14 +95,17 @@ class Lost(Case):
 
     def test_restarted(self):
         server = self.start(Server, "--secret-key", "00" * 32)
-        node2 = self.under_way(server)
+        node2 = self.start(Process, "node2", server.ticket, "--count", 1000000, "--json")
+        # Resets answer short headers only (RFC 9000 section 10.3): the handshake must be over.
+        while node2.event("stream")["id"] < 100:
+            pass
         server.send(signal.SIGKILL)
         server.child.wait(LIMIT)
         # The same key on the same port knows nothing of the connection, and says so.
         again = self.start(Server, "--secret-key", "00" * 32, bind=server.addr)
         result = node2.wait()
-        self.assertEqual(result.status, LOST, result.out + result.err)
-        self.assertIn(result.event("error")["name"], ("RESET_BY_PEER", "IDLE_TIMEOUT"))
+        self.assertEqual(result.status, LOST, result.err)
+        self.assertEqual(result.event("error")["name"], "RESET_BY_PEER")
         self.assertEqual(run("node2", again.ticket).status, OK)
 
     def test_interrupted_in_a_transfer(self):
@@ -177,8 +180,9 @@ class Stdout(Case):
                      ["node2", server.ticket, "--json"], ["--version"]):
             result = self.shell('"$@" >&-', *args)
             self.assertIn("status=0", result.err, args)
-            result = self.shell('"$@" <&- >&- 2>&-', *args)
-            self.assertIn("status=0", result.err, args)
+            if not WRAPPER:  # valgrind's own files would get the numbers that are free
+                result = self.shell('"$@" <&- >&- 2>&-', *args)
+                self.assertIn("status=0", result.err, args)
         self.assertIn("status=2", self.shell('"$@" >&- 2>&-', "node2", "nonsense").err)
 
     def test_a_reader_that_leaves(self):

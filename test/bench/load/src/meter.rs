@@ -1,9 +1,14 @@
-//! What a process has used so far, and percentiles.
+//! What this process has used so far, and percentiles.
 
+use crate::wire::Usage;
 use std::time::Duration;
 
-/// User and system time of this process.
-pub fn cpu_time() -> Duration {
+pub fn usage() -> Usage {
+    Usage { cpu_ns: cpu_time().as_nanos() as u64, resident_bytes: resident_bytes() }
+}
+
+/// User and system time.
+fn cpu_time() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is a valid place to write to for the duration of the call.
     let status = unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
@@ -11,28 +16,26 @@ pub fn cpu_time() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// Nanoseconds of the monotonic clock, which all processes of a machine share.
-pub fn monotonic_ns() -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: as above.
-    let status = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
-    assert_eq!(status, 0, "the monotonic clock exists on every Linux");
-    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+/// Resident memory once freed memory has been given back; 0 where there is no /proc.
+///
+/// smaps_rollup walks the page tables and is exact; statm's counters are kept per CPU and lag.
+fn resident_bytes() -> u64 {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim may be called at any time; it locks the arenas itself.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+    let rollup = std::fs::read_to_string("/proc/self/smaps_rollup").unwrap_or_default();
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:"));
+    let kib: Option<u64> = line.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+    kib.unwrap_or(0) * 1024
 }
 
-/// Resident memory of this process; 0 where there is no /proc.
-pub fn resident_bytes() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages: u64 = statm.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0);
-    // SAFETY: sysconf has no preconditions.
-    pages * unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as u64
-}
-
-/// The value below which `percent` of the samples lie (nearest rank). `samples` is sorted on return.
-pub fn percentile(samples: &mut [Duration], percent: f64) -> Duration {
+/// The value below which `percent` of the samples lie. Sorts them.
+pub fn percentile(samples: &mut [Duration], percent: usize) -> Duration {
     samples.sort_unstable();
-    let rank = (samples.len() as f64 * percent / 100.0).ceil() as usize;
-    samples.get(rank.saturating_sub(1)).copied().unwrap_or_default()
+    let last = samples.len().saturating_sub(1);
+    samples.get(last * percent / 100).copied().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -40,11 +43,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percentile_is_the_nearest_rank() {
-        let mut samples: Vec<_> = (1..=100).rev().map(Duration::from_micros).collect();
-        assert_eq!(percentile(&mut samples, 50.0), Duration::from_micros(50));
-        assert_eq!(percentile(&mut samples, 99.0), Duration::from_micros(99));
-        assert_eq!(percentile(&mut samples[..1], 99.0), Duration::from_micros(1));
-        assert_eq!(percentile(&mut [], 50.0), Duration::ZERO);
+    fn percentiles_are_samples() {
+        let mut samples: Vec<_> = (0..=100).rev().map(Duration::from_micros).collect();
+        assert_eq!(percentile(&mut samples, 50), Duration::from_micros(50));
+        assert_eq!(percentile(&mut samples, 99), Duration::from_micros(99));
+        assert_eq!(percentile(&mut samples[..1], 99), Duration::ZERO);
+        assert_eq!(percentile(&mut [], 50), Duration::ZERO);
+    }
+
+    #[test]
+    fn memory_that_is_touched_is_counted() {
+        let before = resident_bytes();
+        let block = vec![1u8; 32 << 20];
+        assert!(resident_bytes() >= before + (30 << 20));
+        drop(block);
     }
 }

@@ -1,15 +1,14 @@
-//! The server's side of the load protocol.
+//! The server's side of the perf protocol.
 
-use crate::meter::monotonic_ns;
-use crate::transport::{Accepting, Connection, Endpoint, Reader, Writer, read_message};
-use crate::wire::{self, Received, Usage};
-use anyhow::{Result, bail};
+use crate::meter;
+use crate::transport::{Accepting, Connection, Endpoint, Reader, Writer};
+use crate::wire::{Command, HEAD_BYTES, ZEROS};
+use anyhow::Result;
 use bytes::Bytes;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What is sent in bulk, over and over.
-pub const CHUNK_BYTES: usize = 64 * 1024;
+/// The code of docs/protocol-perf.md for what is no command.
+const NOT_A_COMMAND: u32 = 2;
 
 /// Serves until the endpoint is closed.
 pub async fn serve<E: Endpoint>(endpoint: &E) {
@@ -21,83 +20,71 @@ pub async fn serve<E: Endpoint>(endpoint: &E) {
 async fn serve_attempt<C: Connection>(accepting: Accepting<C>) {
     // A client that leaves during the handshake is its own business: it reports the error.
     let Ok(connection) = accepting.await else { return };
-    let connection = Arc::new(connection);
     while let Ok((writer, reader)) = connection.accept().await {
-        tokio::spawn(async move {
-            if let Err(error) = serve_stream(writer, reader).await {
-                eprintln!("stream: {error:#}");
-            }
-        });
+        tokio::spawn(serve_stream(writer, reader));
     }
 }
 
+/// An error here is the client's stream or connection having ended: the client knows.
 async fn serve_stream(mut writer: impl Writer, mut reader: impl Reader) -> Result<()> {
-    let Some(first) = reader.read().await? else { return Ok(()) };
-    let rest = first.slice(1..);
-    match first[0] {
-        wire::CONTROL => control(writer, reader).await,
-        wire::UPLOAD => upload(&mut writer, reader, rest.len()).await,
-        wire::ECHO => echo(writer, reader, rest).await,
-        wire::DOWNLOAD => {
-            anyhow::ensure!(rest.is_empty(), "the client sends the kind of stream by itself");
-            let message: [u8; 8] = read_message(&mut reader).await?;
-            send_for(&mut writer, Duration::from_millis(wire::number(&message, 0))).await
+    let mut head = [0; HEAD_BYTES];
+    reader.read_exact(&mut head).await?;
+    match Command::decode(&head) {
+        Some(Command::Upload) => {
+            let bytes = receive_all(&mut reader).await?;
+            answer(&mut writer, &bytes.to_be_bytes()).await
         }
-        other => bail!("unknown kind of stream {other:#x}"),
+        Some(Command::Download { ms }) => {
+            receive_all(&mut reader).await?; // a reader dropped before the end says STOP_SENDING
+            send_until(&mut writer, Instant::now() + Duration::from_millis(ms)).await
+        }
+        Some(Command::Request { bytes }) => {
+            receive_all(&mut reader).await?;
+            send_zeros(&mut writer, bytes).await
+        }
+        Some(Command::Usage) => {
+            receive_all(&mut reader).await?;
+            answer(&mut writer, &meter::usage().encode()).await
+        }
+        None => {
+            writer.reset(NOT_A_COMMAND);
+            reader.stop(NOT_A_COMMAND);
+            Ok(())
+        }
     }
 }
 
-async fn control(mut writer: impl Writer, mut reader: impl Reader) -> Result<()> {
-    loop {
-        writer.write(Usage::now().encode().into()).await?;
-        // The stream ends with its connection, often by the client closing that: no error.
-        match reader.read().await {
-            Ok(Some(_)) => continue,
-            Ok(None) | Err(_) => return Ok(()),
-        }
-    }
-}
-
-async fn upload(writer: &mut impl Writer, reader: impl Reader, already: usize) -> Result<()> {
-    let received = receive_all(reader, already).await?;
-    writer.write(received.encode().into()).await?;
+async fn answer(writer: &mut impl Writer, message: &[u8]) -> Result<()> {
+    writer.write(Bytes::copy_from_slice(message)).await?;
     writer.finish()
 }
 
-async fn echo(mut writer: impl Writer, mut reader: impl Reader, rest: Bytes) -> Result<()> {
-    if !rest.is_empty() {
-        writer.write(rest).await?;
-    }
+/// Sends to the end of the time, then ends the stream.
+pub async fn send_until(writer: &mut impl Writer, until: Instant) -> Result<()> {
     loop {
-        match reader.read().await {
-            Ok(Some(data)) => writer.write(data).await?,
-            Ok(None) => return writer.finish(),
-            Err(_) => return Ok(()), // closed by the client, as above
+        let last = Instant::now() >= until;
+        writer.write(Bytes::from_static(&ZEROS)).await?;
+        if last {
+            return writer.finish();
         }
     }
 }
 
-/// Sends for a while, then ends the stream.
-pub async fn send_for(writer: &mut impl Writer, time: Duration) -> Result<()> {
-    let chunk = Bytes::from(vec![0u8; CHUNK_BYTES]);
-    let start = Instant::now();
-    while start.elapsed() < time {
-        writer.write(chunk.clone()).await?;
+/// Sends so many bytes, then ends the stream.
+pub async fn send_zeros(writer: &mut impl Writer, mut left: u64) -> Result<()> {
+    while left > 0 {
+        let piece = left.min(ZEROS.len() as u64);
+        writer.write(Bytes::from_static(&ZEROS[..piece as usize])).await?;
+        left -= piece;
     }
     writer.finish()
 }
 
-/// Counts what arrives up to the end of the stream.
-pub async fn receive_all(mut reader: impl Reader, already: usize) -> Result<Received> {
-    let now = monotonic_ns();
-    let mut received = Received { bytes: already as u64, first_ns: now, last_ns: now };
+/// Counts and drops what arrives up to the end of the stream.
+pub async fn receive_all(reader: &mut impl Reader) -> Result<u64> {
+    let mut total = 0;
     while let Some(bytes) = reader.discard().await? {
-        let now = monotonic_ns();
-        if received.bytes == 0 {
-            received.first_ns = now;
-        }
-        received.bytes += bytes as u64;
-        received.last_ns = now;
+        total += bytes as u64;
     }
-    Ok(received)
+    Ok(total)
 }

@@ -3,12 +3,13 @@
 use anyhow::Result;
 use bytes::Bytes;
 use std::future::Future;
+use std::pin::Pin;
 
-/// An endpoint bound to loopback, as a server (ticket, accept) or as a client (connect).
+/// An endpoint bound to loopback.
 pub trait Endpoint: Send + Sync + 'static {
     type Connection: Connection;
 
-    /// The one word a client needs to reach this server.
+    /// The one word a client needs to reach this endpoint.
     fn ticket(&self) -> String;
 
     /// The next incoming attempt, or `None` when the endpoint is closed.
@@ -16,11 +17,14 @@ pub trait Endpoint: Send + Sync + 'static {
     /// The handshake is finished by the future inside, so that slow ones do not hold up the rest.
     fn accept(&self) -> impl Future<Output = Option<Accepting<Self::Connection>>> + Send;
 
-    /// A full handshake (no resumption) with the server of the ticket.
-    fn connect(&self) -> impl Future<Output = Result<Self::Connection>> + Send;
+    /// A full handshake, no resumption, with the endpoint that the ticket names.
+    fn connect(&self, ticket: &str) -> impl Future<Output = Result<Self::Connection>> + Send;
+
+    /// Closes what is open and tells the peers.
+    fn close(&self) -> impl Future<Output = ()> + Send;
 }
 
-pub type Accepting<C> = std::pin::Pin<Box<dyn Future<Output = Result<C>> + Send>>;
+pub type Accepting<C> = Pin<Box<dyn Future<Output = Result<C>> + Send>>;
 
 pub trait Connection: Send + Sync + 'static {
     type Writer: Writer;
@@ -39,27 +43,16 @@ pub trait Writer: Send + 'static {
     fn write(&mut self, data: Bytes) -> impl Future<Output = Result<()>> + Send;
 
     fn finish(&mut self) -> Result<()>;
+
+    fn reset(&mut self, code: u32);
 }
 
 pub trait Reader: Send + 'static {
-    /// Waits for data, takes all there is in one go and throws it away: the number of bytes, `None` at the end.
+    /// Waits until `buf` is full; an error when the stream ends before that.
+    fn read_exact(&mut self, buf: &mut [u8]) -> impl Future<Output = Result<()>> + Send;
+
+    /// Waits for data, takes all there is in one go and drops it: how much, `None` at the end.
     fn discard(&mut self) -> impl Future<Output = Result<Option<usize>>> + Send;
 
-    /// Waits for data and returns a piece of it, `None` at the end.
-    fn read(&mut self) -> impl Future<Output = Result<Option<Bytes>>> + Send;
-}
-
-/// Reads a message of a known length that may arrive in pieces. What follows it in the last piece is an error:
-/// every message of the load protocol is answered before the next one.
-pub async fn read_message<const N: usize>(reader: &mut impl Reader) -> Result<[u8; N]> {
-    let mut message = [0; N];
-    let mut have = 0;
-    while have < N {
-        let piece = reader.read().await?;
-        let piece = piece.ok_or_else(|| anyhow::anyhow!("stream ended inside a message"))?;
-        anyhow::ensure!(have + piece.len() <= N, "unexpected bytes after a message");
-        message[have..have + piece.len()].copy_from_slice(&piece);
-        have += piece.len();
-    }
-    Ok(message)
+    fn stop(&mut self, code: u32);
 }

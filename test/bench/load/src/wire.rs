@@ -1,86 +1,78 @@
-//! The load protocol: the first byte a client sends on a stream says what the stream is for.
+//! The perf protocol of docs/protocol-perf.md, the same that `km-node perf` speaks.
 //!
-//! | byte | then from the client | from the server |
-//! |---|---|---|
-//! | `C` control | any number of further `C` bytes, one at a time | a `Usage` for each, the first included |
-//! | `U` upload | data to the end | a `Received`, end |
-//! | `D` download | how long, u64 milliseconds, end | data for so long, end |
-//! | `E` echo | data to the end | the same data, end |
-//!
-//! Numbers are little endian.
+//! Each command is one bidirectional stream: its letter, a big-endian argument of 8 bytes, whatever
+//! belongs to it, and the end; then comes the answer.
 
-pub const CONTROL: u8 = b'C';
-pub const UPLOAD: u8 = b'U';
-pub const DOWNLOAD: u8 = b'D';
-pub const ECHO: u8 = b'E';
+pub const ALPN: &[u8] = b"km/perf/1";
+pub const HEAD_BYTES: usize = 9;
+pub const REQUEST_MAX: u64 = 1 << 20;
+pub const DOWNLOAD_MAX_MS: u64 = 3_600_000;
 
-/// What the server's process has used so far.
+/// Zeros to send: as large a piece as `km-node perf` writes at once.
+pub static ZEROS: [u8; 65536] = [0; 65536];
+
 #[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Command {
+    /// Bytes follow to the end; the answer is how many (8 bytes).
+    Upload,
+    /// The answer is zeros for so many milliseconds.
+    Download { ms: u64 },
+    /// Bytes follow to the end; the answer is so many zeros.
+    Request { bytes: u64 },
+    /// The answer is a `Usage`.
+    Usage,
+}
+
+impl Command {
+    pub fn encode(self) -> [u8; HEAD_BYTES] {
+        let (letter, argument) = match self {
+            Command::Upload => (b'U', 0),
+            Command::Download { ms } => (b'D', ms),
+            Command::Request { bytes } => (b'R', bytes),
+            Command::Usage => (b'S', 0),
+        };
+        let mut head = [letter; HEAD_BYTES];
+        head[1..].copy_from_slice(&u64::to_be_bytes(argument));
+        head
+    }
+
+    pub fn decode(head: &[u8; HEAD_BYTES]) -> Option<Self> {
+        let argument = number(&head[1..]);
+        match head[0] {
+            b'U' => Some(Command::Upload),
+            b'D' => Some(Command::Download { ms: argument.min(DOWNLOAD_MAX_MS) }),
+            b'R' => Some(Command::Request { bytes: argument.min(REQUEST_MAX) }),
+            b'S' => Some(Command::Usage),
+            _ => None,
+        }
+    }
+}
+
+/// What a process has used so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Usage {
     pub cpu_ns: u64,
     pub resident_bytes: u64,
 }
 
-/// What arrived on one stream, and when on the clock that both processes share.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Received {
-    pub bytes: u64,
-    pub first_ns: u64,
-    pub last_ns: u64,
-}
-
 impl Usage {
     pub const LEN: usize = 16;
 
-    pub fn now() -> Self {
-        Usage {
-            cpu_ns: crate::meter::cpu_time().as_nanos() as u64,
-            resident_bytes: crate::meter::resident_bytes(),
-        }
+    pub fn encode(self) -> [u8; Self::LEN] {
+        let mut message = [0; Self::LEN];
+        message[..8].copy_from_slice(&self.cpu_ns.to_be_bytes());
+        message[8..].copy_from_slice(&self.resident_bytes.to_be_bytes());
+        message
     }
 
-    pub fn encode(&self) -> Vec<u8> {
-        [self.cpu_ns, self.resident_bytes].iter().flat_map(|n| n.to_le_bytes()).collect()
-    }
-
-    pub fn decode(message: [u8; Self::LEN]) -> Self {
-        Usage { cpu_ns: number(&message, 0), resident_bytes: number(&message, 1) }
+    pub fn decode(message: &[u8; Self::LEN]) -> Self {
+        Usage { cpu_ns: number(&message[..8]), resident_bytes: number(&message[8..]) }
     }
 }
 
-impl Received {
-    pub const LEN: usize = 24;
-
-    pub fn encode(&self) -> Vec<u8> {
-        [self.bytes, self.first_ns, self.last_ns].iter().flat_map(|n| n.to_le_bytes()).collect()
-    }
-
-    pub fn decode(message: [u8; Self::LEN]) -> Self {
-        Received {
-            bytes: number(&message, 0),
-            first_ns: number(&message, 1),
-            last_ns: number(&message, 2),
-        }
-    }
-
-    /// All streams of one transfer taken together.
-    pub fn merge(parts: impl IntoIterator<Item = Received>) -> Self {
-        let none = Received { bytes: 0, first_ns: u64::MAX, last_ns: 0 };
-        parts.into_iter().fold(none, |sum, part| Received {
-            bytes: sum.bytes + part.bytes,
-            first_ns: sum.first_ns.min(part.first_ns),
-            last_ns: sum.last_ns.max(part.last_ns),
-        })
-    }
-
-    pub fn seconds(&self) -> f64 {
-        self.last_ns.saturating_sub(self.first_ns) as f64 / 1e9
-    }
-}
-
-pub fn number(message: &[u8], index: usize) -> u64 {
-    let at = index * 8;
-    u64::from_le_bytes(message[at..at + 8].try_into().expect("eight bytes were cut out"))
+/// The big-endian number of these 8 bytes.
+pub fn number(bytes: &[u8]) -> u64 {
+    u64::from_be_bytes(bytes.try_into().expect("a number is 8 bytes"))
 }
 
 #[cfg(test)]
@@ -88,17 +80,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_survive_the_wire() {
-        let usage = Usage { cpu_ns: 1, resident_bytes: u64::MAX };
-        assert_eq!(Usage::decode(usage.encode().try_into().unwrap()), usage);
-        let received = Received { bytes: 3, first_ns: 4, last_ns: 5 };
-        assert_eq!(Received::decode(received.encode().try_into().unwrap()), received);
+    fn commands_are_a_letter_and_a_big_endian_number() {
+        assert_eq!(Command::Download { ms: 0x0102 }.encode(), *b"D\0\0\0\0\0\0\x01\x02");
+        for command in [
+            Command::Upload,
+            Command::Download { ms: DOWNLOAD_MAX_MS },
+            Command::Request { bytes: 1 },
+            Command::Usage,
+        ] {
+            assert_eq!(Command::decode(&command.encode()), Some(command));
+        }
+        assert_eq!(Command::decode(b"X\0\0\0\0\0\0\0\0"), None);
     }
 
     #[test]
-    fn streams_of_a_transfer_are_one_span_of_time() {
-        let a = Received { bytes: 10, first_ns: 5, last_ns: 7 };
-        let b = Received { bytes: 20, first_ns: 6, last_ns: 9 };
-        assert_eq!(Received::merge([a, b]), Received { bytes: 30, first_ns: 5, last_ns: 9 });
+    fn arguments_are_capped() {
+        let huge = Command::Request { bytes: u64::MAX }.encode();
+        assert_eq!(Command::decode(&huge), Some(Command::Request { bytes: REQUEST_MAX }));
+    }
+
+    #[test]
+    fn usage_survives_the_wire() {
+        let usage = Usage { cpu_ns: 1, resident_bytes: u64::MAX };
+        assert_eq!(Usage::decode(&usage.encode()), usage);
     }
 }
