@@ -44,8 +44,10 @@ static void forget_reset_tokens(km_conn *conn) {
   }
   count = ngtcp2_conn_get_active_dcid2(conn->quic, active);
   for (size_t i = 0; i < count; i++) {
-    km_cid_table_remove(&conn->ep->reset_tokens, active[i].token.data, sizeof active[i].token.data,
-                        &conn->owner);
+    if (active[i].token_present) {
+      km_cid_table_remove(&conn->ep->reset_tokens, active[i].token.data,
+                          sizeof active[i].token.data, &conn->owner);
+    }
   }
 }
 
