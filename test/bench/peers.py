@@ -1,16 +1,13 @@
-"""The programs that are measured. All speak the members of docs/protocol-perf.md, one JSON a line."""
+"""The programs that are measured. All print the members of docs/protocol-perf.md."""
 import json
 import os
-import shutil
 import subprocess
 
 import cargo_build
 from cargo_build import Skip
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-NAMES = ["km", "bare", "iroh", "quinn", "npm"]
-DEFAULT = ["km", "bare", "iroh", "quinn"]
-ALL = ("upload", "download", "latency", "handshake", "memory")
+NAMES = ["km", "bare", "iroh", "quinn"]
+MODES = ("upload", "download", "latency", "handshake", "memory")
 PAYLOAD = 1452  # of UDP; what path MTU discovery ends at for the others on loopback
 GRACE = 120  # seconds beyond the measured time before a program counts as hanging
 
@@ -45,7 +42,7 @@ def result_of(command, seconds):
 
 
 class Server:
-    """A server process of its own for one measurement: nothing of an earlier one is in its memory."""
+    """A fresh server process a measurement: nothing of an earlier one is in its memory."""
 
     def __init__(self, command):
         self.command = command
@@ -70,38 +67,39 @@ class Server:
         self.child.stdout.close()
 
 
-def client_options(mode, options):
-    every = {"upload": ["--streams", options.streams], "download": ["--streams", options.streams],
-             "latency": ["--size", options.size], "handshake": ["--parallel", options.parallel],
-             "memory": ["--conns", options.conns]}
-    return list(map(str, ["--mode", mode, "--time", options.time, *every[mode]]))
+def client_options(mode, time, conns, streams, size, parallel):
+    every = {"upload": ["--streams", streams], "download": ["--streams", streams],
+             "latency": ["--size", size], "handshake": ["--parallel", parallel],
+             "memory": ["--conns", conns]}
+    return list(map(str, ["--mode", mode, "--time", time, *every[mode]]))
 
 
 class Pair:
     """A server process and a client process."""
 
-    def __init__(self, name, about, server, client, modes=ALL):
+    def __init__(self, name, about, server, client, modes=MODES):
         self.name, self.about, self.modes = name, about, modes
         self.server, self.client = server, client
 
-    def measure(self, mode, options):
+    def measure(self, mode, time, conns, streams=1, size=64, parallel=1):
         with Server(self.server) as ticket:
-            command = [*self.client, ticket, *client_options(mode, options)]
-            return result_of(command, options.time)
+            options = client_options(mode, time, conns, streams, size, parallel)
+            return result_of([*self.client, ticket, *options], time)
 
 
 class Bare:
-    """Both processes in one program; it knows no memory mode."""
-    name, about = "bare", "ngtcp2 + wolfSSL alone"
-    modes = tuple(mode for mode in ALL if mode != "memory")
+    """Both processes in one program; it knows nothing but one stream up."""
+    name, about, modes = "bare", "ngtcp2 + wolfSSL alone", ("upload",)
+    members = {"goodput_gbps": "gbit_s", "cpu_s_per_gb_client": "cpu_client_s_per_gb",
+               "cpu_s_per_gb_server": "cpu_server_s_per_gb"}  # its names, and the contract's
 
     def __init__(self, program):
         self.program = program
 
-    def measure(self, mode, options):
-        command = [self.program, "--mode", mode, "--time", str(options.time), "--json",
-                   "--payload", str(PAYLOAD), "--size", str(options.size)]
-        return result_of(command, options.time)
+    def measure(self, mode, time, _conns, **_more):
+        command = [self.program, "--seconds", str(time), "--json", "--payload", str(PAYLOAD)]
+        result = result_of(command, time)
+        return {**{self.members.get(k, k): v for k, v in result.items()}, "mode": mode}
 
 
 def built(bin_dir, name):
@@ -112,7 +110,7 @@ def built(bin_dir, name):
     return path
 
 
-def make_km(bin_dir):
+def keymesh(bin_dir):
     node = [built(bin_dir, "km-node"), "perf"]
     local = ["--bind", "127.0.0.1:0", "--json"]
     return Pair("km", "km-node perf", [*node, "server", *local], [*node, "client", *local])
@@ -125,23 +123,10 @@ def make_load(stack):
                 [program, "client", "--stack", stack])
 
 
-def make_npm():
-    """The binding: no goodput, for that would measure JavaScript."""
-    if shutil.which("node") is None:
-        raise Skip("there is no node")
-    setup = subprocess.run([os.path.join(HERE, "../interop/setup.sh")], text=True, check=False,
-                           stdout=subprocess.PIPE)
-    if setup.returncode != 0:
-        raise Skip("the binding cannot be installed")
-    script = ["node", os.path.join(HERE, "npm_perf.mjs"), setup.stdout.strip()]
-    return Pair("npm", "iroh's binding, npm @number0/iroh", [*script, "server"],
-                [*script, "client"], ("latency", "handshake"))
-
-
 def make(name, bin_dir):
     """The peer of that name; Skip says why it cannot be had here."""
     if name == "km":
-        return make_km(bin_dir)
+        return keymesh(bin_dir)
     if name == "bare":
         return Bare(built(bin_dir, "km-bench-bare"))
-    return make_npm() if name == "npm" else make_load(name)
+    return make_load(name)
