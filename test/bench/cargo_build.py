@@ -1,6 +1,6 @@
 """Builds km-bench-load (load/) with the machine's own cargo, once, into a cache outside the tree.
 
-load/pinned.lock is Cargo.lock without the lines that say where a package comes from: that is for the
+load/pinned.lock is Cargo.lock without the lines that say where a package comes from: that is the
 machine's cargo to know. Versions and checksums are in it, and cargo checks them (--locked).
 
   KM_CACHE_DIR   where it is put (default: $XDG_CACHE_HOME/keymesh)
@@ -110,7 +110,7 @@ def compile_into(program, cache, log):
         with open(os.path.join(work, "Cargo.lock"), "w", encoding="utf-8") as file:
             file.write(lock)
         target = os.path.join(cache, "bench-target")
-        print("== building km-bench-load (iroh and quinn); minutes, the first time", file=sys.stderr)
+        print("== building km-bench-load, minutes the first time", file=sys.stderr)
         if cargo("build", "--release", "--locked", "--target-dir", target, cwd=work, log=log) != 0:
             raise Skip("it does not build")
         os.makedirs(os.path.dirname(program), exist_ok=True)

@@ -3,7 +3,7 @@ import os
 import platform
 import statistics
 
-# mode: [(member, heading, unit's factor, True when more is better)]; the first one is the mode's own.
+# mode: [(member, heading, unit's factor, True when more is better)]; the first is the mode's own.
 METRICS = {
     "upload": [("gbit_s", "Gbit/s", 1, True),
                ("cpu_client_s_per_gb", "client CPU s/GB", 1, False),

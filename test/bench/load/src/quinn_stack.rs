@@ -1,4 +1,4 @@
-//! quinn, as a second opinion: the same handshake (raw Ed25519 keys both ways) without iroh's paths.
+//! quinn, a second opinion: the same handshake (raw Ed25519 keys both ways) without iroh paths.
 
 use crate::quinn_tls::Identity;
 use crate::transport::{self, Accepting};
