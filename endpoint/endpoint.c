@@ -211,6 +211,11 @@ static int init_files(km_endpoint *ep, km_errinfo *err) {
   return km_quic_tls_new(&ep->tls, ep, keylog, err);
 }
 
+static size_t max_paths(const km_endpoint_options *opt) {
+  size_t all = (size_t)opt->max_connections * KM_CONN_MAX_PATHS;
+  return all < KM_PATHS_MAX ? all : KM_PATHS_MAX;
+}
+
 static int init_sockets(km_endpoint *ep, km_errinfo *err) {
   const km_magicsock_config config = {
       .env = &ep->env,
@@ -219,7 +224,7 @@ static int init_sockets(km_endpoint *ep, km_errinfo *err) {
       .bind_count = ep->opt.bind_count,
       .gso = ep->opt.gso,
       .ecn = ep->opt.ecn,
-      .max_paths = (size_t)ep->opt.max_connections * KM_CONN_MAX_PATHS,
+      .max_paths = max_paths(&ep->opt),
       .on_rx = on_rx,
       .on_rx_done = on_rx_done,
       .on_writable = on_writable,

@@ -17,6 +17,8 @@
 
 #include "base/env.h"
 
+#define KM_PATHS_MAX ((size_t)((1u << 20) - 1)) /* living paths: an index has 20 bits */
+
 typedef enum km_way {
   KM_WAY_DIRECT, /* a UDP address, through one of our sockets */
   KM_WAY_RELAY,  /* (relay, endpoint id); carried by the relay client */

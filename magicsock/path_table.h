@@ -7,7 +7,7 @@
 typedef struct km_path_table km_path_table;
 
 /* More paths than an index has room for (20 bits of it are the place, 12 a generation). */
-#define KM_PATH_TABLE_MAX ((size_t)((1u << 20) - 1))
+#define KM_PATH_TABLE_MAX KM_PATHS_MAX
 
 /* At most `max_paths`, 1 to KM_PATH_TABLE_MAX. 0, KM_ERR_INVALID or KM_ERR_NOMEM. */
 KM_NODISCARD int km_path_table_new(km_path_table **ret, const km_env *env, size_t max_paths);
