@@ -31,19 +31,20 @@ static void expand_label(const uint8_t secret[32], const char *label, uint8_t *o
   memcpy(out, block, len);
 }
 
-static keys keys_of(const uint8_t *dcid, size_t len) {
+/* `label`: "client in" or "server in". */
+static keys keys_of(const uint8_t *dcid, size_t len, const char *label) {
   static const uint8_t salt[20] = {0x38, 0x76, 0x2c, 0xf7, 0xf5, 0x59, 0x34, 0xb3, 0x4d, 0x17,
                                    0x9a, 0xe6, 0xa4, 0xc8, 0x0c, 0xad, 0xcc, 0xbb, 0x7f, 0x0a};
   crypto_auth_hmacsha256_state state;
-  uint8_t initial_secret[32], client[32];
+  uint8_t initial_secret[32], side[32];
   keys k;
   crypto_auth_hmacsha256_init(&state, salt, sizeof salt);
   crypto_auth_hmacsha256_update(&state, dcid, len);
   crypto_auth_hmacsha256_final(&state, initial_secret);
-  expand_label(initial_secret, "client in", client, 32);
-  expand_label(client, "quic key", k.key, sizeof k.key);
-  expand_label(client, "quic iv", k.iv, sizeof k.iv);
-  expand_label(client, "quic hp", k.hp, sizeof k.hp);
+  expand_label(initial_secret, label, side, 32);
+  expand_label(side, "quic key", k.key, sizeof k.key);
+  expand_label(side, "quic iv", k.iv, sizeof k.iv);
+  expand_label(side, "quic hp", k.hp, sizeof k.hp);
   return k;
 }
 
@@ -107,7 +108,9 @@ static void nonce_of(const keys *k, uint32_t number, uint8_t nonce[12]) {
   }
 }
 
-bool initial_open(initial *ret, const uint8_t *datagram, size_t len) {
+/* `keys_from` NULL: they come from the packet's own destination. */
+static bool open_with(initial *ret, const uint8_t *datagram, size_t len, const char *label,
+                      const uint8_t *keys_from, size_t keys_from_len) {
   uint8_t mask[16], header[INITIAL_MAX], nonce[12];
   size_t at;
   uint64_t body;
@@ -115,7 +118,8 @@ bool initial_open(initial *ret, const uint8_t *datagram, size_t len) {
   if (len > INITIAL_MAX || !read_header(ret, datagram, len, &at, &body)) {
     return false;
   }
-  keys k = keys_of(ret->dcid, ret->dcid_len);
+  keys k = keys_from == NULL ? keys_of(ret->dcid, ret->dcid_len, label)
+                             : keys_of(keys_from, keys_from_len, label);
   hp_mask(&k, datagram + at + 4, mask);
   memcpy(header, datagram, at + 4);
   header[0] ^= mask[0] & 0x0f;
@@ -136,6 +140,15 @@ bool initial_open(initial *ret, const uint8_t *datagram, size_t len) {
                             sealed + ret->payload_len, TAG, header, (word32)head);
   wc_AesFree(&aes);
   return rv == 0;
+}
+
+bool initial_open(initial *ret, const uint8_t *datagram, size_t len) {
+  return open_with(ret, datagram, len, "client in", NULL, 0);
+}
+
+bool initial_open_answer(initial *ret, const uint8_t *datagram, size_t len, const uint8_t *dcid,
+                         size_t dcid_len) {
+  return open_with(ret, datagram, len, "server in", dcid, dcid_len);
 }
 
 static size_t put_two_byte_varint(uint8_t *out, size_t value) {
@@ -167,7 +180,7 @@ size_t initial_seal(const initial *in, uint8_t out[INITIAL_MAX]) {
   at += put_two_byte_varint(out + at, 4 + len + TAG);
   memset(out + at, 0, 4);
   size_t head = at + 4;
-  keys k = keys_of(in->dcid, in->dcid_len);
+  keys k = keys_of(in->dcid, in->dcid_len, "client in");
   nonce_of(&k, 0, nonce);
   Aes aes;
   wc_AesInit(&aes, NULL, INVALID_DEVID);

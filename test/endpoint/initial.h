@@ -21,6 +21,10 @@ typedef struct initial {
 /* Reads the first packet of a client's datagram. False when it is no Initial that opens. */
 bool initial_open(initial *ret, const uint8_t *datagram, size_t len);
 
+/* The same for a server's Initial; `dcid` is of the client's packet that it answers. */
+bool initial_open_answer(initial *ret, const uint8_t *datagram, size_t len, const uint8_t *dcid,
+                         size_t dcid_len);
+
 /* Writes `in` as a datagram of at least 1,200 bytes, with packet number 0; returns its length. */
 size_t initial_seal(const initial *in, uint8_t out[INITIAL_MAX]);
 

@@ -26,6 +26,8 @@ typedef struct lab_tap {
   uint64_t seed_up, seed_down;
   tap_packet recorded[TAP_MAX_RECORDED]; /* the first from the client */
   size_t recorded_count;
+  bool (*lost)(void *ctx, const uint8_t *data, size_t len); /* swallows packets of the client */
+  void *lost_ctx;
 } lab_tap;
 
 /* `options` NULL: a perfect link. Closed by lab_close. */

@@ -98,6 +98,9 @@ static void on_front(void *ctx, int events) {
   while ((n = raw_recv(tap->front, buf, sizeof buf, &from)) > 0) {
     tap->client = from;
     record(tap, buf, n);
+    if (tap->lost != NULL && tap->lost(tap->lost_ctx, buf, n)) {
+      continue;
+    }
     assert_true(link_send(&tap->up, km_loop_now(tap->l->loop), buf, n, NULL));
   }
   deliver(tap);
