@@ -12,7 +12,7 @@ void clock_forward(uint64_t ns);
 /* It stands still, or goes on from where it stood. No deadline fires meanwhile. */
 void clock_freeze(bool on);
 
-/* --- packets (wrap_packets.c): ngtcp2_crypto_encrypt_cb, ..._encode_local_transport_params2 ---- */
+/* --- packets (wrap_packets.c) ---------------------------------------------------------------- */
 
 typedef struct plain_packet {
   uint8_t first_byte; /* of the header: bit 0x80 is the long one */
@@ -30,8 +30,8 @@ void packets_watch(void (*fn)(void *ctx, plain_packet *packet), void *ctx);
 enum { FORGED_MAX = 1000 };
 void packets_forge(lab_conn *c, const uint8_t *frames, size_t len);
 
-/* Clients from now on tell servers to give them this many connection ids, 64 at least; 0: as many as
- * the library takes. ngtcp2 does not know that it said so. */
+/* Clients from now on tell servers to give them this many connection ids, 64 at least; 0: as many
+ * as the library takes. ngtcp2 does not know that it said so. */
 void packets_allow_cids(uint64_t count);
 
 #endif /* KM_TEST_ENDPOINT_WRAP_H */
