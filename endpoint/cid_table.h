@@ -24,6 +24,7 @@ typedef struct km_cid_table {
   km_cid_entry *slots;
   size_t cap; /* a power of two, or 0 */
   size_t count;
+  size_t last; /* slot of the id found last, most likely also the next one */
   uint8_t key[16];
 } km_cid_table;
 
@@ -38,6 +39,6 @@ void km_cid_table_remove(km_cid_table *table, const uint8_t *cid, size_t len,
                          const km_cid_owner *owner);
 /* Hands an id over to another owner; false when it is unknown. */
 bool km_cid_table_move(km_cid_table *table, const uint8_t *cid, size_t len, km_cid_owner *owner);
-km_cid_owner *km_cid_table_find(const km_cid_table *table, const uint8_t *cid, size_t len);
+km_cid_owner *km_cid_table_find(km_cid_table *table, const uint8_t *cid, size_t len);
 
 #endif /* KM_ENDPOINT_CID_TABLE_H */

@@ -65,7 +65,7 @@ static void to_connection(km_conn *conn, const km_path_key *from, uint8_t ecn, c
 }
 
 /* Only connections own reset tokens. NULL when it is no reset for one of ours. */
-static km_cid_owner *owner_of_reset(const km_endpoint *ep, const uint8_t *data, size_t len) {
+static km_cid_owner *owner_of_reset(km_endpoint *ep, const uint8_t *data, size_t len) {
   const size_t token = NGTCP2_STATELESS_RESET_TOKENLEN;
   return len < RESET_MIN ? NULL : km_cid_table_find(&ep->reset_tokens, data + len - token, token);
 }

@@ -63,7 +63,7 @@ static void stream_sent(km_stream *s, ngtcp2_ssize len, bool fin) {
 static frame_result write_stream(km_conn *conn, km_stream *s, const packet *p, ngtcp2_ssize *ret) {
   km_send_vec waiting[SEND_VECS];
   ngtcp2_vec vec[SEND_VECS];
-  size_t count = km_send_queue_peek(&s->send, waiting, SEND_VECS);
+  size_t count = km_send_queue_peek(&s->send, waiting, SEND_VECS, p->dest_len);
   size_t total = 0;
   for (size_t i = 0; i < count; i++) {
     vec[i] = (ngtcp2_vec){(uint8_t *)(uintptr_t)waiting[i].base, waiting[i].len};

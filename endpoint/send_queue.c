@@ -141,13 +141,14 @@ int km_send_queue_lend(km_send_queue *q, km_send_pool *pool, const uint8_t *data
   return 0;
 }
 
-size_t km_send_queue_peek(const km_send_queue *q, km_send_vec *vec, size_t cap) {
-  size_t n = 0;
+size_t km_send_queue_peek(const km_send_queue *q, km_send_vec *vec, size_t cap, size_t enough) {
+  size_t n = 0, total = 0;
   size_t offset = q->next_offset;
-  for (const km_send_block *b = q->next; b != NULL && n < cap; b = b->next) {
+  for (const km_send_block *b = q->next; b != NULL && n < cap && total < enough; b = b->next) {
     if (b->len > offset) {
       vec[n].base = b->data + offset;
       vec[n].len = b->len - offset;
+      total += vec[n].len;
       n++;
     }
     offset = 0;

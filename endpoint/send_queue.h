@@ -61,8 +61,9 @@ static inline uint64_t km_send_queue_waiting(const km_send_queue *q) {
   return q->end - q->sent;
 }
 
-/* Fills up to `cap` pieces with waiting data, in order; returns how many. */
-size_t km_send_queue_peek(const km_send_queue *q, km_send_vec *vec, size_t cap);
+/* Fills up to `cap` pieces with waiting data, in order, until they have `enough` bytes; returns how
+ * many. */
+size_t km_send_queue_peek(const km_send_queue *q, km_send_vec *vec, size_t cap, size_t enough);
 /* `len` waiting bytes were sent; at most km_send_queue_waiting. */
 void km_send_queue_sent(km_send_queue *q, size_t len);
 /* The next `len` bytes in flight were acknowledged; at most sent - acked. */

@@ -3,28 +3,103 @@
 
 #if defined(__linux__) && !defined(KM_NO_TIMERFD)
 #include <errno.h>
+#include <poll.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-/* A timerfd that is moved only when the deadline comes nearer: most deadlines move away before they
- * come due, and then the descriptor fires once for many of them and is set anew. */
+/* A timerfd. To set one costs more than to receive a batch of packets, and a busy loop moves its
+ * deadlines every turn and does not sleep in between. So the descriptor is set only before the loop
+ * sleeps, and only when the deadline came nearer; until then every turn compares with the clock.
+ * A deadline that moves away leaves the descriptor alone: it fires once for many of them. */
 struct km_deadline {
   km_loop *loop;
   km_poll *poll;
   int fd;
   km_ts at;    /* when to call, KM_TS_NEVER while disarmed */
-  km_ts armed; /* when the descriptor fires, never after `at` */
+  km_ts armed; /* when the descriptor fires; after `at` only while listed */
   void (*fn)(void *ctx);
   void *ctx;
+  km_deadline **link; /* what points at this one in a list, NULL while in none */
+  km_deadline *next;
 };
 
-static void arm(km_deadline *d, km_ts at) {
+static void link_first(km_deadline **list, km_deadline *d) {
+  d->next = *list;
+  if (d->next != NULL) {
+    d->next->link = &d->next;
+  }
+  d->link = list;
+  *list = d;
+}
+
+static void unlink_deadline(km_deadline *d) {
+  if (d->link != NULL) {
+    *d->link = d->next;
+    if (d->next != NULL) {
+      d->next->link = d->link;
+    }
+    d->link = NULL;
+  }
+}
+
+static void arm(km_deadline *d) {
   /* The kernel counts in signed nanoseconds, and 0 would disarm. */
-  km_ts when = at == 0 ? 1 : at < INT64_MAX ? at : INT64_MAX;
+  km_ts when = d->at == 0 ? 1 : d->at < INT64_MAX ? d->at : INT64_MAX;
   const struct itimerspec spec = {
       .it_value = {.tv_sec = (time_t)(when / KM_NS_PER_S), .tv_nsec = (long)(when % KM_NS_PER_S)}};
-  d->armed = at;
+  d->armed = d->at;
   (void)timerfd_settime(d->fd, TFD_TIMER_ABSTIME, &spec, NULL); /* fails for bad values only */
+}
+
+void km_loop_arm_deadlines(km_loop *loop) {
+  while (loop->unarmed != NULL) {
+    km_deadline *d = loop->unarmed;
+    unlink_deadline(d);
+    if (d->at < d->armed) {
+      arm(d);
+    }
+  }
+  km_loop_may_sleep(loop);
+}
+
+static bool is_due(const km_loop *loop, km_ts now) {
+  const km_deadline *d = loop->unarmed;
+  while (d != NULL && d->at > now) {
+    d = d->next;
+  }
+  return d != NULL;
+}
+
+static bool has_events(const km_loop *loop) {
+  struct pollfd p = {.fd = uv_backend_fd(loop->uv), .events = POLLIN};
+  return poll(&p, 1, 0) > 0;
+}
+
+void km_loop_prepare_deadlines(km_loop *loop) {
+  if (loop->unarmed != NULL && !is_due(loop, km_clock_now()) && !has_events(loop)) {
+    km_loop_arm_deadlines(loop);
+  }
+}
+
+/* What is set meanwhile waits for the next turn. */
+void km_loop_run_deadlines(km_loop *loop) {
+  km_deadline *listed = loop->unarmed;
+  if (listed == NULL) {
+    return;
+  }
+  loop->unarmed = NULL;
+  listed->link = &listed;
+  while (listed != NULL) {
+    km_deadline *d = listed;
+    unlink_deadline(d);
+    if (d->at > km_loop_now(loop)) {
+      km_deadline_set(d, d->at);
+    } else {
+      d->at = KM_TS_NEVER;
+      d->fn(d->ctx); /* may free it, and others */
+    }
+  }
+  km_loop_may_sleep(loop);
 }
 
 static void on_fire(void *ctx, int events) {
@@ -68,8 +143,9 @@ int km_deadline_new(km_deadline **ret, km_loop *loop, void (*fn)(void *ctx), voi
 
 void km_deadline_set(km_deadline *d, km_ts at) {
   d->at = at;
-  if (at < d->armed) {
-    arm(d, at);
+  if (at < d->armed && d->link == NULL) {
+    link_first(&d->loop->unarmed, d);
+    km_loop_stay_awake(d->loop);
   }
 }
 
@@ -78,6 +154,8 @@ void km_deadline_free(km_deadline *d) {
     return;
   }
   const km_env *env = d->loop->env;
+  unlink_deadline(d);
+  km_loop_may_sleep(d->loop);
   km_poll_free(d->poll);
   if (d->fd >= 0) {
     (void)close(d->fd); /* nothing was written to it */
@@ -86,6 +164,18 @@ void km_deadline_free(km_deadline *d) {
 }
 
 #else /* libuv's milliseconds, rounded up */
+
+void km_loop_arm_deadlines(km_loop *loop) {
+  (void)loop; /* nothing waits to be armed */
+}
+
+void km_loop_prepare_deadlines(km_loop *loop) {
+  (void)loop;
+}
+
+void km_loop_run_deadlines(km_loop *loop) {
+  (void)loop;
+}
 
 struct km_deadline {
   uv_timer_t handle;

@@ -31,8 +31,9 @@ struct km_loop {
   bool changed; /* a watch was changed that libuv has not told the kernel yet */
   size_t open;  /* polls, deadlines, deferred calls and timers */
 
-  km_defer *armed; /* deferred calls for the end of the turn */
-  km_defer *due;   /* those of them being run now */
+  km_defer *armed;      /* deferred calls for the end of the turn */
+  km_defer *due;        /* those of them being run now */
+  km_deadline *unarmed; /* deadlines that the kernel was not told of yet */
 
   uv_mutex_t lock; /* of the members below */
   bool closing;
@@ -49,7 +50,8 @@ void km_loop_leave(km_loop *loop);
 /* The turn's time is over: the loop may have slept before the next call. */
 void km_loop_end_turn(km_loop *loop);
 
-/* Keeps the loop from sleeping until it may again, which it may not while a call is armed. */
+/* Keeps the loop from sleeping until it may again, which it may not while a call is armed or a
+ * deadline is unarmed. */
 void km_loop_stay_awake(km_loop *loop);
 void km_loop_may_sleep(km_loop *loop);
 
@@ -59,6 +61,13 @@ void km_loop_shut(km_loop *loop);
 
 /* Runs the deferred calls that are armed now (base/io/defer_io.c). */
 void km_loop_run_deferred(km_loop *loop);
+
+/* Deadlines (base/io/deadline_io.c). Tells the kernel of all, for a loop that may sleep now. */
+void km_loop_arm_deadlines(km_loop *loop);
+/* The same where the loop is about to sleep, and not where something is due or ready. */
+void km_loop_prepare_deadlines(km_loop *loop);
+/* Calls those that are due without the kernel having been told. */
+void km_loop_run_deadlines(km_loop *loop);
 
 /* Calls from other threads (base/io/post_io.c). */
 bool km_loop_has_posts(km_loop *loop);

@@ -53,10 +53,19 @@ static void finish_turn(km_loop *loop) {
   km_loop_end_turn(loop);
 }
 
+static void run_due_deadlines(km_loop *loop) {
+  if (loop->unarmed != NULL) {
+    km_loop_enter(loop);
+    km_loop_run_deadlines(loop);
+    km_loop_leave(loop);
+  }
+}
+
 /* Before the loop may sleep; libuv tells the kernel about changed watches right after. */
 static void on_prepare(uv_prepare_t *prepare) {
   km_loop *loop = prepare->data;
   finish_turn(loop);
+  km_loop_prepare_deadlines(loop);
   loop->changed = false;
   if (loop->once && loop->handled) {
     /* A timer or a deferred call was this round's event; libuv would wait for one more. */
@@ -67,6 +76,7 @@ static void on_prepare(uv_prepare_t *prepare) {
 /* After it woke and ran what was ready. */
 static void on_check(uv_check_t *check) {
   km_loop *loop = check->data;
+  run_due_deadlines(loop);
   finish_turn(loop);
   km_loop_may_sleep(loop);
 }
@@ -80,7 +90,7 @@ void km_loop_stay_awake(km_loop *loop) {
 }
 
 void km_loop_may_sleep(km_loop *loop) {
-  if (loop->armed == NULL) {
+  if (loop->armed == NULL && loop->unarmed == NULL) {
     (void)uv_idle_stop(&loop->idle); /* always 0 */
   }
 }
@@ -281,6 +291,7 @@ static int begin_run(km_loop *loop) {
 
 static void end_run(km_loop *loop) {
   finish_turn(loop);
+  km_loop_arm_deadlines(loop); /* whoever polls km_loop_fd sleeps elsewhere */
   loop->running = false;
 }
 
@@ -348,7 +359,7 @@ int km_loop_fd(const km_loop *loop) {
 
 int km_loop_timeout_ms(const km_loop *loop) {
   /* libuv before 1.45 does not say that the kernel knows less than it does. */
-  if (loop->changed || loop->armed != NULL) {
+  if (loop->changed || loop->armed != NULL || loop->unarmed != NULL) {
     return 0;
   }
   if (uv_loop_alive(loop->uv) == 0) {

@@ -371,6 +371,24 @@ static void a_watch_made_between_turns_wakes_the_descriptor(void **state) {
   assert_int_equal(close(pipe_fds[1]), 0);
 }
 
+static void a_deadline_set_between_turns_wakes_the_descriptor(void **state) {
+  (void)state;
+  km_loop *loop = new_loop();
+  km_deadline *deadline;
+  int fired = 0;
+  assert_int_equal(km_deadline_new(&deadline, loop, increment, &fired), 0);
+  assert_int_equal(km_loop_run_nowait(loop), 0);
+  for (int round = 1; round <= 3; round++) {
+    km_deadline_set(deadline, km_clock_now() + 5 * KM_NS_PER_MS);
+    for (int i = 0; i < 20 && fired < round; i++) {
+      assert_true(turn(loop));
+    }
+    assert_int_equal(fired, round);
+  }
+  km_deadline_free(deadline);
+  assert_int_equal(km_loop_free(loop), 0);
+}
+
 typedef struct watcher_maker {
   echo *e;
   int made;
@@ -569,6 +587,7 @@ int main(void) {
       cmocka_unit_test(posting_to_a_loop_being_freed_is_refused),
       cmocka_unit_test(a_watch_made_between_turns_wakes_the_descriptor),
       cmocka_unit_test(a_watch_made_in_a_callback_wakes_the_descriptor),
+      cmocka_unit_test(a_deadline_set_between_turns_wakes_the_descriptor),
       cmocka_unit_test(an_idle_loop_neither_spins_nor_misses_a_post),
       cmocka_unit_test(the_timeout_is_that_of_the_next_timer),
       cmocka_unit_test(a_wrapper_leaves_the_uv_loop_clean),

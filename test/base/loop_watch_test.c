@@ -162,6 +162,59 @@ static void a_freed_deadline_never_fires(void **state) {
   assert_int_equal(km_loop_free(p.loop), 0);
 }
 
+static void on_busy_poll(void *ctx, int events) {
+  probe *p = ctx;
+  p->events = events; /* leaves the byte where it is: the descriptor stays readable */
+  if (p->deadline == NULL) {
+    km_poll_free(p->poll);
+  }
+}
+
+/* The kernel is told of deadlines only where the loop sleeps, which this one never does. */
+static void a_deadline_fires_in_a_loop_that_never_sleeps(void **state) {
+  (void)state;
+  probe p = {.loop = new_loop(), .again = 10};
+  int fds[2];
+  assert_int_equal(pipe(fds), 0);
+  assert_int_equal(write(fds[1], "x", 1), 1);
+  assert_int_equal(km_poll_new(&p.poll, p.loop, fds[0], on_busy_poll, &p), 0);
+  assert_int_equal(km_poll_set(p.poll, KM_POLL_READ), 0);
+  assert_int_equal(km_deadline_new(&p.deadline, p.loop, on_deadline, &p), 0);
+  p.due = km_clock_now() + KM_NS_PER_MS;
+  km_deadline_set(p.deadline, p.due);
+  assert_int_equal(km_loop_run(p.loop), 0); /* ends when both have been freed */
+  assert_int_equal(p.calls, 11);
+  assert_int_equal(p.events, KM_POLL_READ);
+  assert_int_equal(km_loop_free(p.loop), 0);
+  assert_int_equal(close(fds[0]), 0);
+  assert_int_equal(close(fds[1]), 0);
+}
+
+typedef struct due_pair {
+  km_deadline *at[2];
+  int calls;
+} due_pair;
+
+static void free_due_pair(void *ctx) {
+  due_pair *pair = ctx;
+  pair->calls++;
+  km_deadline_free(pair->at[0]);
+  km_deadline_free(pair->at[1]);
+}
+
+static void a_due_deadline_may_free_itself_and_others(void **state) {
+  (void)state;
+  due_pair pair = {.calls = 0};
+  km_loop *loop = new_loop();
+  for (int i = 0; i < 2; i++) {
+    assert_int_equal(km_deadline_new(&pair.at[i], loop, free_due_pair, &pair), 0);
+    km_deadline_set(pair.at[i], 1);
+  }
+  assert_int_equal(km_loop_run(loop), 0);
+  assert_int_equal(pair.calls, 1);
+  assert_int_equal(km_loop_free(loop), 0);
+}
+
 /* Deferred calls. */
 
 static void on_defer(void *ctx) {
@@ -532,6 +585,8 @@ int main(void) {
       cmocka_unit_test(a_moved_deadline_fires_at_its_last_time_only),
       cmocka_unit_test(a_disarmed_deadline_is_silent_until_armed_again),
       cmocka_unit_test(a_freed_deadline_never_fires),
+      cmocka_unit_test(a_deadline_fires_in_a_loop_that_never_sleeps),
+      cmocka_unit_test(a_due_deadline_may_free_itself_and_others),
       cmocka_unit_test(a_deferred_call_runs_once_however_often_armed),
       cmocka_unit_test(a_call_that_arms_itself_never_lets_the_loop_sleep),
       cmocka_unit_test(a_call_armed_by_a_posted_call_runs_in_the_same_turn),

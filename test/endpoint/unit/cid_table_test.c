@@ -184,6 +184,7 @@ static void behaves_like_an_array(void **state) {
       }
     }
     assert_int_equal(table.count, count);
+    assert_ptr_equal(km_cid_table_find(&table, m->data, m->len), m->owner);
     if (step % 50 == 0) {
       for (size_t i = 0; i < IDS; i++) {
         assert_ptr_equal(km_cid_table_find(&table, ids[i].data, ids[i].len), ids[i].owner);

@@ -40,7 +40,7 @@ static void release(void *ctx, const void *data, size_t len) {
 /* Copies all waiting bytes that `cap` pieces hold out of the queue. */
 static size_t gather(const km_send_queue *q, uint8_t *out, size_t cap) {
   km_send_vec vec[16];
-  size_t n = km_send_queue_peek(q, vec, cap);
+  size_t n = km_send_queue_peek(q, vec, cap, SIZE_MAX);
   size_t len = 0;
   for (size_t i = 0; i < n; i++) {
     assert_true(vec[i].len > 0);
@@ -55,7 +55,7 @@ static void empty_queue_has_nothing(void **state) {
   fixture f;
   km_send_vec vec[2];
   open_fixture(&f, 1);
-  assert_int_equal(km_send_queue_peek(&f.q, vec, 2), 0);
+  assert_int_equal(km_send_queue_peek(&f.q, vec, 2, SIZE_MAX), 0);
   assert_int_equal(km_send_queue_buffered(&f.q), 0);
   assert_int_equal(km_send_queue_waiting(&f.q), 0);
   assert_int_equal(km_send_queue_copy(&f.q, &f.pool, NULL, 0), 0);
@@ -74,8 +74,8 @@ static void small_writes_share_a_block(void **state) {
   assert_int_equal(km_send_queue_copy(&f.q, &f.pool, (const uint8_t *)"hello ", 6), 6);
   assert_int_equal(km_send_queue_copy(&f.q, &f.pool, (const uint8_t *)"world", 5), 5);
   assert_int_equal(f.t.live, 1);
-  assert_int_equal(km_send_queue_peek(&f.q, vec, 0), 0);
-  assert_int_equal(km_send_queue_peek(&f.q, vec, 2), 1);
+  assert_int_equal(km_send_queue_peek(&f.q, vec, 0, SIZE_MAX), 0);
+  assert_int_equal(km_send_queue_peek(&f.q, vec, 2, SIZE_MAX), 1);
   assert_int_equal(gather(&f.q, out, 2), 11);
   assert_memory_equal(out, "hello world", 11);
   km_send_queue_sent(&f.q, 8);
@@ -97,7 +97,7 @@ static void sent_bytes_never_move(void **state) {
   memset(more, 'm', sizeof more);
   open_fixture(&f, 1);
   assert_int_equal(km_send_queue_copy(&f.q, &f.pool, (const uint8_t *)"first", 5), 5);
-  assert_int_equal(km_send_queue_peek(&f.q, vec, 1), 1);
+  assert_int_equal(km_send_queue_peek(&f.q, vec, 1, SIZE_MAX), 1);
   const uint8_t *at = vec[0].base;
   km_send_queue_sent(&f.q, 5);
   for (int i = 0; i < 500; i++) {
@@ -193,10 +193,12 @@ static void lent_bytes_come_back_once(void **state) {
   assert_int_equal(km_send_queue_lend(&f.q, &f.pool, a, sizeof a, release, &la), 0);
   assert_int_equal(km_send_queue_copy(&f.q, &f.pool, (const uint8_t *)"-", 1), 1);
   assert_int_equal(km_send_queue_lend(&f.q, &f.pool, b, sizeof b, release, &lb), 0);
-  assert_int_equal(km_send_queue_peek(&f.q, vec, 4), 3);
+  assert_int_equal(km_send_queue_peek(&f.q, vec, 4, SIZE_MAX), 3);
   assert_ptr_equal(vec[0].base, a); /* no copy */
   assert_ptr_equal(vec[2].base, b);
-  assert_int_equal(km_send_queue_peek(&f.q, vec, 2), 2);
+  assert_int_equal(km_send_queue_peek(&f.q, vec, 2, SIZE_MAX), 2);
+  assert_int_equal(km_send_queue_peek(&f.q, vec, 4, sizeof a), 1); /* enough for a packet */
+  assert_int_equal(km_send_queue_peek(&f.q, vec, 4, sizeof a + 1), 2);
   km_send_queue_sent(&f.q, sizeof a + 1 + sizeof b);
   km_send_queue_acked(&f.q, &f.pool, sizeof a - 1);
   assert_int_equal(la.released, 0);
@@ -281,7 +283,7 @@ static void walk_write(walk *w) {
 /* What peek shows must be the bytes from `sent` on. */
 static void walk_check(walk *w) {
   km_send_vec vec[5];
-  size_t n = km_send_queue_peek(&w->f.q, vec, 5);
+  size_t n = km_send_queue_peek(&w->f.q, vec, 5, SIZE_MAX);
   uint64_t at = w->sent;
   for (size_t i = 0; i < n; i++) {
     assert_true(vec[i].len <= w->end - at);
