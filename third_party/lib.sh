@@ -3,6 +3,7 @@
 
 KM_LOCK_FILE=${KM_LOCK_FILE:-$here/lock}
 KM_RECIPES=${KM_RECIPES:-$here/recipes}
+KM_PATCHES=${KM_PATCHES:-$here/patches}
 HOME=${HOME:-$(cd ~ && pwd)} # some service managers set none
 KM_CACHE_DIR=${KM_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/keymesh}
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Makes one pinned dependency available: provide.sh NAME RESULT_FILE
 #
-# Builds it at most once for a given lock line, recipe and compiler, into a cache outside the tree,
-# and writes the prefix to RESULT_FILE. Environment:
+# Builds it at most once for a given lock line, recipe, patches and compiler, into a cache outside the
+# tree, and writes the prefix to RESULT_FILE. Environment:
 #   KM_CACHE_DIR           where built packages live (default: $XDG_CACHE_HOME/keymesh)
 #   KM_THIRD_PARTY_CACHE   a folder of tarballs to look into first
 #   KM_JOBS, CC            parallel jobs, C compiler
@@ -18,8 +18,14 @@ lock_read "$name"
 [ "$lock_version" != - ] || die "$name is only taken from the system: install $lock_debian"
 recipe=$KM_RECIPES/$name.sh
 [ -r "$recipe" ] || die "no recipe for $name at $recipe"
+recipe_patches=''
 # shellcheck source=/dev/null
 . "$recipe"
+patches=()
+for patch in $recipe_patches; do
+  patches+=("$KM_PATCHES/$patch")
+  [ -r "$KM_PATCHES/$patch" ] || die "$name: no patch $KM_PATCHES/$patch"
+done
 
 CC=$(command -v "${CC:-cc}") || die "no C compiler ${CC:-cc}: install gcc"
 KM_JOBS=${KM_JOBS:-$(nproc)}
@@ -27,10 +33,10 @@ export CC KM_JOBS
 
 key=$({
   lock_line "$name"
-  cat "$recipe"
+  cat "$recipe" ${patches[@]+"${patches[@]}"}
   "$CC" --version | head -n 1
   "$CC" -dumpmachine
-  printf '%s\n' "${KM_WOLFSSL_PREFIX:-}"
+  printf '%s\n' "${KM_WOLFSSL_PREFIX:-}" "${KM_WOLFSSL_INCLUDE:-}" "${KM_WOLFSSL_LINK:-}"
 } | sha256sum | cut -c1-16)
 
 # The version in the folder's name is the pinned one, or a newer one where the pin was not to be had.
@@ -66,6 +72,11 @@ prefix=$KM_CACHE_DIR/$name-$found_version-$key
 mkdir -p "$work/src" "$work/build"
 tar -xf "$found_file" -C "$work/src" --strip-components=1 ||
   die "$name: cannot unpack $found_file"
+
+for patch in ${patches[@]+"${patches[@]}"}; do
+  patch -s -d "$work/src" -p1 --no-backup-if-mismatch < "$patch" >&2 ||
+    die "$name $found_version: ${patch##*/} does not apply to this version"
+done
 
 step() { say "$name $found_version: $1"; }
 say "$name $found_version: building (about $recipe_seconds s on two cores), log in $log"

@@ -3,8 +3,8 @@
 # working directory. Calls no package manager when everything is there.
 
 build_packages=(gcc libc6-dev make cmake ninja-build pkg-config autoconf automake libtool
-  xz-utils ca-certificates libsodium-dev libuv1-dev libcjson-dev)
-test_packages=(libcmocka-dev valgrind python3 procps)
+  patch xz-utils ca-certificates libsodium-dev libuv1-dev libcjson-dev librust-blake3-dev)
+test_packages=(libcmocka-dev valgrind python3 procps openssl)
 lint_packages=(clang clang-format clang-tidy g++ binutils file dpkg-dev)
 
 is_installed() {

@@ -47,15 +47,15 @@ make_mirror() { # $1: version, $2: sha256 in the index (default: the true one)
 
 run() { # status of provide.sh; its words in $t/out
   local status=0
-  APT_CONFIG=$t/apt.conf KM_LOCK_FILE=$t/lock KM_RECIPES=$t/recipes KM_CACHE_DIR=$t/cache \
-    KM_THIRD_PARTY_CACHE=$t/tarballs "$provide" tiny "$t/result" > "$t/out" 2>&1 || status=$?
+  APT_CONFIG=$t/apt.conf KM_LOCK_FILE=$t/lock KM_RECIPES=$t/recipes KM_PATCHES=$t/patches \
+    KM_CACHE_DIR=$t/cache KM_THIRD_PARTY_CACHE=$t/tarballs "$provide" tiny "$t/result" > "$t/out" 2>&1 || status=$?
   return $status
 }
 
 begin() {
   case_name=$1
   t=$top/$1
-  mkdir -p "$t/recipes" "$t/tarballs" "$t/upstream" "$t/mirror" "$t/state"
+  mkdir -p "$t/recipes" "$t/patches" "$t/tarballs" "$t/upstream" "$t/mirror" "$t/state"
   cat > "$t/recipes/tiny.sh" << 'RECIPE'
 recipe_seconds=1
 recipe_tools=cc
@@ -101,6 +101,27 @@ run || fail "status $?"
 echo '# another flag' >> "$t/recipes/tiny.sh"
 run || fail "status $?"
 [ "$(builds)" = 2 ] || fail "built $(builds) times"
+
+write_patch() { # $1: the line that it expects, $2: what it makes of it
+  printf '%s\n' '--- a/tiny.c' '+++ b/tiny.c' '@@ -1 +1 @@' "-$1" "+$2" > "$t/patches/tiny.patch"
+}
+
+begin patches_are_applied_and_are_part_of_the_build
+cp "$t/pinned.tar.gz" "$t/tarballs/tiny_1.2.0.orig.tar.gz"
+echo 'recipe_patches=tiny.patch' >> "$t/recipes/tiny.sh"
+line='int tiny_version(void); int tiny_version(void) { return 120; }'
+write_patch "$line" 'int tiny_patched; '
+run || fail "status $?"
+[[ $(nm "$(cat "$t/result")/lib/tiny.o") == *tiny_patched* ]] || fail "it was not applied"
+write_patch "$line" 'int tiny_again; '
+run || fail "status $?"
+[[ $(nm "$(cat "$t/result")/lib/tiny.o") == *tiny_again* ]] || fail "another patch, but no other build"
+write_patch 'int something_else;' 'int tiny_never;'
+run && fail "a patch that does not fit was accepted"
+said 'tiny.patch does not apply'
+rm "$t/patches/tiny.patch"
+run && fail "a missing patch was accepted"
+said 'no patch'
 
 begin changed_tarball_stops
 make_tarball 6.6.6 "$t/tarballs/tiny_1.2.0.orig.tar.gz"

@@ -33,8 +33,9 @@ endfunction()
 
 # km_dep_build(name result_var): builds the pinned package, or finds that it was built before.
 function(km_dep_build name result)
+  file(GLOB patches ${km_third_party}/patches/${name}-*.patch)
   set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS
-    ${km_third_party}/lock ${km_third_party}/recipes/${name}.sh)
+    ${km_third_party}/lock ${km_third_party}/recipes/${name}.sh ${patches})
   set(file ${PROJECT_BINARY_DIR}/third_party-${name}.txt)
   # Sanitizers and fuzzers are for our code: one build with the plain C compiler serves all presets.
   execute_process(COMMAND ${CMAKE_COMMAND} -E env --unset=CC ${ARGN}
@@ -72,6 +73,7 @@ function(km_probe_system_wolfssl result)
     OUTPUT_VARIABLE output)
   if(KM_WOLFSSL_GOOD)
     set(${result} TRUE PARENT_SCOPE)
+    set(KM_WOLFSSL_LINK_LIBRARIES ${KM_WOLFSSL_LINK_LIBRARIES} PARENT_SCOPE)
     return()
   endif()
   string(REGEX MATCHALL "wolfssl lacks [^\n\"]*" missing "${output}")
@@ -136,4 +138,49 @@ else()
   target_compile_definitions(km_ngtcp2 INTERFACE NGTCP2_STATICLIB)
   target_include_directories(km_ngtcp2 SYSTEM INTERFACE ${km_ngtcp2_prefix}/include)
   target_link_libraries(km_ngtcp2 INTERFACE ${km_ngtcp2_archives} km_wolfssl)
+endif()
+
+# libwebsockets is always ours: distributions have it over OpenSSL, and over wolfSSL its client would
+# not check whom a certificate is for without our patch.
+add_library(km_lws INTERFACE)
+add_library(km_dep::lws ALIAS km_lws)
+if(km_wolfssl_system)
+  km_dep_build(libwebsockets km_lws_prefix
+    "KM_WOLFSSL_INCLUDE=${KM_WOLFSSL_INCLUDEDIR}" "KM_WOLFSSL_LINK=${KM_WOLFSSL_LINK_LIBRARIES}")
+else()
+  km_dep_build(libwebsockets km_lws_prefix KM_WOLFSSL_INCLUDE=${km_wolfssl_prefix}/include
+    KM_WOLFSSL_LINK=${km_wolfssl_prefix}/lib/libwolfssl.a)
+endif()
+list(PREPEND KM_BUNDLED_ARCHIVES ${km_lws_prefix}/lib/libwebsockets.a)
+target_include_directories(km_lws SYSTEM INTERFACE ${km_lws_prefix}/include)
+target_link_libraries(km_lws INTERFACE ${km_lws_prefix}/lib/libwebsockets.a km_wolfssl)
+
+# BLAKE3: the library where there is one, else its C source, which Debian 12 ships for Rust programs.
+# The few hundred bytes that we hash need none of its vector code.
+km_lock_read(blake3)
+if(NOT KM_DEPS STREQUAL "BUILD")
+  pkg_check_modules(KM_BLAKE3 IMPORTED_TARGET GLOBAL QUIET libblake3>=${blake3_min})
+endif()
+if(KM_BLAKE3_FOUND)
+  message(STATUS "libblake3 ${KM_BLAKE3_VERSION}: system package")
+  add_library(km_dep::blake3 ALIAS PkgConfig::KM_BLAKE3)
+  string(APPEND KM_PC_REQUIRES " libblake3")
+else()
+  file(GLOB sources LIST_DIRECTORIES true /usr/share/cargo/registry/blake3-*/c)
+  find_path(KM_BLAKE3_SOURCE blake3_portable.c HINTS ${sources} NO_DEFAULT_PATH
+    DOC "Folder with the C source of BLAKE3")
+  if(NOT KM_BLAKE3_SOURCE)
+    message(FATAL_ERROR "neither libblake3 nor its C source found. "
+      "On Debian and its relatives: apt-get install ${blake3_debian}")
+  endif()
+  message(STATUS "blake3: ${KM_BLAKE3_SOURCE}")
+  add_library(km_blake3 STATIC ${KM_BLAKE3_SOURCE}/blake3.c
+    ${KM_BLAKE3_SOURCE}/blake3_dispatch.c ${KM_BLAKE3_SOURCE}/blake3_portable.c)
+  add_library(km_dep::blake3 ALIAS km_blake3)
+  target_compile_definitions(km_blake3 PRIVATE BLAKE3_NO_SSE2 BLAKE3_NO_SSE41 BLAKE3_NO_AVX2
+    BLAKE3_NO_AVX512 BLAKE3_USE_NEON=0)
+  target_compile_options(km_blake3 PRIVATE -O2 -w
+    -ffile-prefix-map=${KM_BLAKE3_SOURCE}=/blake3)
+  target_include_directories(km_blake3 SYSTEM INTERFACE ${KM_BLAKE3_SOURCE})
+  list(PREPEND KM_BUNDLED_ARCHIVES $<TARGET_FILE:km_blake3>)
 endif()

@@ -5,7 +5,7 @@ option(KM_TESTS "Build the tests" ${PROJECT_IS_TOP_LEVEL})
 option(KM_FUZZ "Build fuzz targets with libFuzzer (needs clang)" OFF)
 set(KM_SANITIZE "" CACHE STRING "Sanitizers for our own code, as -fsanitize= takes them")
 set(KM_DEPS AUTO CACHE STRING
-  "wolfSSL and ngtcp2: AUTO takes good system packages, SYSTEM nothing else, BUILD always builds")
+  "wolfSSL, ngtcp2 and BLAKE3: AUTO takes good system packages, SYSTEM nothing else, BUILD always builds")
 set_property(CACHE KM_DEPS PROPERTY STRINGS AUTO SYSTEM BUILD)
 
 if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)

@@ -1,10 +1,13 @@
 # The code base as targets: one object library a folder, the libraries made of them, the programs.
 
 # Layers, lowest first. A module sees the public headers of its own layer and of those below it.
-set(KM_LAYERS base magicsock endpoint)
-set(km_base_deps km_dep::sodium km_dep::uv)
-set(km_magicsock_deps ${km_base_deps})
-set(km_endpoint_deps ${km_base_deps} km_dep::ngtcp2 km_dep::wolfssl)
+set(KM_LAYERS base holepunch relay magicsock endpoint)
+set(km_common_deps km_dep::sodium km_dep::uv)
+set(km_base_deps ${km_common_deps} km_dep::lws) # for io/lws_io.c
+set(km_holepunch_deps ${km_common_deps})
+set(km_relay_deps ${km_common_deps} km_dep::lws km_dep::wolfssl km_dep::blake3)
+set(km_magicsock_deps ${km_common_deps})
+set(km_endpoint_deps ${km_common_deps} km_dep::ngtcp2 km_dep::wolfssl)
 
 # km_missing(result source...): the first source that does not exist. A listed source that is not
 # there is left out with a warning, so that a module can be written step by step; .ci/run makes it an
@@ -64,7 +67,8 @@ function(km_add_libraries)
   foreach(module IN LISTS modules)
     list(APPEND objects $<TARGET_OBJECTS:${module}>)
   endforeach()
-  set(deps km_dep::ngtcp2 km_dep::wolfssl km_dep::sodium km_dep::uv Threads::Threads m)
+  set(deps km_dep::lws km_dep::ngtcp2 km_dep::wolfssl km_dep::blake3 km_dep::sodium km_dep::uv
+    Threads::Threads m)
   set(public_includes "")
   foreach(layer IN LISTS KM_LAYERS)
     list(APPEND public_includes $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/${layer}/include>)

@@ -51,6 +51,15 @@
 #ifndef HAVE_SECRET_CALLBACK
 #error "wolfssl lacks HAVE_SECRET_CALLBACK"
 #endif
+#if defined(NO_RSA) || !defined(WC_RSA_PSS)
+#error "wolfssl lacks WC_RSA_PSS, so it would not accept most web certificates"
+#endif
+#if !defined(HAVE_ECC) || !defined(HAVE_ECC384)
+#error "wolfssl lacks HAVE_ECC384, so it would not accept many web certificates"
+#endif
+#ifndef WOLFSSL_IP_ALT_NAME
+#error "wolfssl lacks WOLFSSL_IP_ALT_NAME, so it would accept no certificate for an address"
+#endif
 #if defined(WOLFSSL_SSLKEYLOGFILE)
 #error "wolfssl lacks restraint: it writes every secret to ./sslkeylog.log"
 #endif

@@ -48,7 +48,8 @@ recipe_build() { # $1: source folder, $2: prefix; the working directory is empty
   esac
   step configure
   [ -x "$1/configure" ] || (cd "$1" && ./autogen.sh)
-  # TLS 1.3 with raw Ed25519 keys is all we speak: what X.509, RSA and TLS 1.2 bring stays out.
+  # TLS 1.3 is all we speak: raw Ed25519 keys between endpoints, web certificates (RSA, ECDSA) to
+  # relays, also for addresses (WOLFSSL_IP_ALT_NAME). libwebsockets needs no OPENSSL_ALL.
   # WOLFSSL_HAPROXY makes the server's ALPN callback work without OPENSSL_ALL, which costs 3 KiB a
   # connection. The prefix map keeps the temporary folder out of the archive.
   write_random "$PWD/km_random"
@@ -57,12 +58,13 @@ recipe_build() { # $1: source folder, $2: prefix; the working directory is empty
     --enable-session-ticket --enable-ticket-nonce-malloc --enable-earlydata \
     --enable-keying-material --enable-alpn --enable-sni --enable-hkdf \
     --enable-aesgcm-stream --enable-aesctr --enable-aesecb --enable-harden \
-    --disable-tlsv12 --disable-oldtls --disable-rsa --disable-dh --disable-ocsp \
+    --disable-tlsv12 --disable-oldtls --disable-dh --disable-ocsp \
     --disable-sys-ca-certs --disable-examples --disable-crypttests --disable-benchmark \
     "${asm[@]}" CC="$CC" CFLAGS="-O3 -g -fPIC -ffile-prefix-map=$(dirname "$1")=/wolfssl \
 -DHAVE_EX_DATA -DKEEP_PEER_CERT -DWOLFSSL_AES_DIRECT -DWOLFSSL_ALWAYS_VERIFY_CB \
--DHAVE_SECRET_CALLBACK -DWOLFSSL_HAPROXY -DWC_RESEED_INTERVAL=1000000 \
--DCUSTOM_RAND_GENERATE_BLOCK=km_wolfssl_random -include $PWD/km_random.h"
+-DHAVE_SECRET_CALLBACK -DWOLFSSL_HAPROXY -DWOLFSSL_IP_ALT_NAME \
+-DWC_RESEED_INTERVAL=1000000 -DCUSTOM_RAND_GENERATE_BLOCK=km_wolfssl_random \
+-include $PWD/km_random.h"
   step compile
   make -j"$KM_JOBS"
   step install
