@@ -46,6 +46,25 @@ uint64_t km_rd_varint(km_rd *rd, unsigned bits) {
   return 0;
 }
 
+uint64_t km_rd_be(km_rd *rd, unsigned bytes) {
+  const uint8_t *at = km_rd_bytes(rd, bytes);
+  uint64_t value = 0;
+  for (unsigned i = 0; at != NULL && i < bytes; i++) {
+    value = value << 8 | at[i];
+  }
+  return value;
+}
+
+uint64_t km_rd_quic_varint(km_rd *rd) {
+  uint8_t first = km_rd_u8(rd);
+  unsigned more = (1u << (first >> 6)) - 1;
+  uint64_t value = first & 0x3f;
+  if (more > 0) {
+    value = value << (8 * more) | km_rd_be(rd, more);
+  }
+  return rd->failed ? 0 : value;
+}
+
 km_wr km_wr_init(uint8_t *bytes, size_t cap) {
   return (km_wr){.at = bytes, .end = cap > 0 ? bytes + cap : bytes};
 }
@@ -71,6 +90,12 @@ void km_wr_varint(km_wr *wr, uint64_t value) {
     value >>= 7;
   }
   km_wr_u8(wr, (uint8_t)value);
+}
+
+void km_wr_be(km_wr *wr, uint64_t value, unsigned bytes) {
+  for (unsigned i = bytes; i-- > 0;) {
+    km_wr_u8(wr, (uint8_t)(value >> (8 * i)));
+  }
 }
 
 size_t km_varint_len(uint64_t value) {

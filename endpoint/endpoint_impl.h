@@ -6,13 +6,13 @@
 
 #include "base/env.h"
 #include "base/io/loop_io.h"
-#include "endpoint/addr_counter.h"
+#include "base/addr_counter.h"
 #include "endpoint/cid_table.h"
 #include "endpoint/list.h"
 #include "endpoint/send_queue.h"
 #include "endpoint/session_cache.h"
 #include "endpoint/ticket_guard.h"
-#include "endpoint/timer_heap.h"
+#include "base/timer_heap.h"
 #include "magicsock/magicsock.h"
 
 #define KM_ENDPOINT_MAX_PROTOCOLS 64

@@ -60,6 +60,12 @@ static const struct {
     {"STREAM_LIMIT", -410},
     {"DATAGRAM_TOO_LARGE", -411},
     {"EARLY_DATA_REJECTED", -412},
+    {"RELAY_PROTOCOL", -500},
+    {"RELAY_DENIED", -501},
+    {"RELAY_TLS", -502},
+    {"RELAY_UNREACHABLE", -503},
+    {"RELAY_HTTP", -504},
+    {"RELAY_LOST", -505},
 };
 
 static void numbers_and_names_are_frozen(void **state) {

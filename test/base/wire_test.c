@@ -103,9 +103,54 @@ static void a_write_that_does_not_fit_changes_nothing(void **state) {
   assert_true(wr.failed);
 }
 
+/* RFC 9000 appendix A.1. */
+static void quic_varints_have_four_lengths(void **state) {
+  (void)state;
+  static const struct {
+    uint8_t bytes[8];
+    size_t len;
+    uint64_t value;
+  } cases[] = {
+      {{0xc2, 0x19, 0x7c, 0x5e, 0xff, 0x14, 0xe8, 0x8c}, 8, UINT64_C(151288809941952652)},
+      {{0x9d, 0x7f, 0x3e, 0x7d}, 4, 494878333},
+      {{0x7b, 0xbd}, 2, 15293},
+      {{0x25}, 1, 37},
+      {{0x40, 0x25}, 2, 37},
+  };
+  for (size_t i = 0; i < COUNT_OF(cases); i++) {
+    for (size_t len = 0; len <= cases[i].len; len++) {
+      km_rd rd = km_rd_init(cases[i].bytes, len);
+      assert_true(km_rd_quic_varint(&rd) == (len == cases[i].len ? cases[i].value : 0));
+      assert_int_equal(rd.failed, len < cases[i].len);
+    }
+  }
+}
+
+static void big_endian_integers_come_back(void **state) {
+  (void)state;
+  uint8_t buf[8];
+  for (unsigned bytes = 1; bytes <= 8; bytes++) {
+    km_wr wr = km_wr_init(buf, bytes);
+    km_wr_be(&wr, UINT64_C(0x0102030405060708), bytes);
+    assert_false(wr.failed);
+    assert_int_equal(buf[0], 9 - bytes);
+    assert_int_equal(buf[bytes - 1], 8);
+    km_rd rd = km_rd_init(buf, bytes);
+    assert_true(km_rd_be(&rd, bytes) ==
+                (UINT64_C(0x0102030405060708) & (UINT64_MAX >> (64 - 8 * bytes))));
+    rd = km_rd_init(buf, bytes - 1);
+    assert_true(km_rd_be(&rd, bytes) == 0 && rd.failed);
+  }
+  km_wr wr = km_wr_init(buf, 3);
+  km_wr_be(&wr, 1, 4);
+  assert_true(wr.failed);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(varints_are_postcards),
+      cmocka_unit_test(quic_varints_have_four_lengths),
+      cmocka_unit_test(big_endian_integers_come_back),
       cmocka_unit_test(varints_of_too_many_bits_fail),
       cmocka_unit_test(a_failed_read_stays_failed),
       cmocka_unit_test(a_write_that_does_not_fit_changes_nothing),

@@ -3,7 +3,7 @@
 
 #include <sodium.h>
 
-#include "endpoint/addr_counter.h"
+#include "base/addr_counter.h"
 
 static int start_sodium(void **state) {
   (void)state;

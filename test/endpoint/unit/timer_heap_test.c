@@ -1,7 +1,7 @@
 /* endpoint/timer_heap.c: the nearest deadline first. */
 #include "test_env.h"
 
-#include "endpoint/timer_heap.h"
+#include "base/timer_heap.h"
 
 static void empty_heap_has_nothing_due(void **state) {
   (void)state;

@@ -1,6 +1,6 @@
-/* How many half-open handshakes each source has: one IPv4 address, or one IPv6 /64. Pure. */
-#ifndef KM_ENDPOINT_ADDR_COUNTER_H
-#define KM_ENDPOINT_ADDR_COUNTER_H
+/* How many of something each source has: one IPv4 address, or one IPv6 /64. Pure. */
+#ifndef KM_BASE_ADDR_COUNTER_H
+#define KM_BASE_ADDR_COUNTER_H
 
 #include "base/env.h"
 
@@ -24,4 +24,4 @@ KM_NODISCARD int km_addr_counter_add(km_addr_counter *counter, const km_udp_addr
 void km_addr_counter_remove(km_addr_counter *counter, const km_udp_addr *addr);
 uint32_t km_addr_counter_get(const km_addr_counter *counter, const km_udp_addr *addr);
 
-#endif /* KM_ENDPOINT_ADDR_COUNTER_H */
+#endif /* KM_BASE_ADDR_COUNTER_H */

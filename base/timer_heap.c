@@ -1,4 +1,4 @@
-#include "endpoint/timer_heap.h"
+#include "base/timer_heap.h"
 
 #include <string.h>
 

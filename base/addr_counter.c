@@ -1,4 +1,4 @@
-#include "endpoint/addr_counter.h"
+#include "base/addr_counter.h"
 
 #include <sodium.h>
 #include <string.h>

@@ -1,7 +1,7 @@
-/* Deadlines of everything an endpoint waits for, the nearest first. A binary heap of nodes that
+/* Deadlines of everything a module waits for, the nearest first. A binary heap of nodes that
  * live inside their owners; pure. */
-#ifndef KM_ENDPOINT_TIMER_HEAP_H
-#define KM_ENDPOINT_TIMER_HEAP_H
+#ifndef KM_BASE_TIMER_HEAP_H
+#define KM_BASE_TIMER_HEAP_H
 
 #include "base/env.h"
 
@@ -33,4 +33,4 @@ km_ts km_timer_heap_next(const km_timer_heap *heap);
 /* Takes out and returns the nearest node if it is due at `now`, else NULL. */
 km_timer_node *km_timer_heap_pop(km_timer_heap *heap, km_ts now);
 
-#endif /* KM_ENDPOINT_TIMER_HEAP_H */
+#endif /* KM_BASE_TIMER_HEAP_H */

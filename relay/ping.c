@@ -1,0 +1,42 @@
+#include "relay/ping.h"
+
+#include <string.h>
+
+void km_relay_ping_init(km_relay_ping *p, km_ts now) {
+  memset(p, 0, sizeof *p);
+  p->deadline = KM_TS_NEVER;
+  p->next = now;
+}
+
+uint64_t km_relay_ping_timeout(const km_relay_ping *p) {
+  uint64_t timeout = p->rtt == 0 || p->rtt > KM_RELAY_PONG_MAX ? KM_RELAY_PONG_MAX : 3 * p->rtt;
+  timeout = timeout < KM_RELAY_PONG_MAX ? timeout : KM_RELAY_PONG_MAX;
+  return timeout > KM_RELAY_PONG_MIN ? timeout : KM_RELAY_PONG_MIN;
+}
+
+void km_relay_ping_start(km_relay_ping *p, const km_env *env, km_ts now, uint64_t patience) {
+  p->waiting = true;
+  p->checking = patience > 0;
+  km_env_random(env, p->bytes, sizeof p->bytes);
+  p->sent = now;
+  p->patience = patience > 0 ? patience : km_relay_ping_timeout(p);
+  p->deadline = now + p->patience;
+  p->next = now + KM_RELAY_PING_INTERVAL;
+}
+
+void km_relay_ping_heard(km_relay_ping *p, km_ts now) {
+  if (p->waiting) {
+    p->deadline = now + p->patience;
+  }
+  p->next = now + KM_RELAY_PING_INTERVAL;
+}
+
+bool km_relay_ping_pong(km_relay_ping *p, km_ts now, const uint8_t bytes[KM_RELAY_PING_LEN]) {
+  if (!p->waiting || memcmp(p->bytes, bytes, sizeof p->bytes) != 0) {
+    return false;
+  }
+  p->waiting = p->checking = false;
+  p->deadline = KM_TS_NEVER;
+  p->rtt = now > p->sent ? now - p->sent : 1;
+  return true;
+}

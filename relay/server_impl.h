@@ -1,0 +1,107 @@
+/* The inside of a km_relay_server. relay/server*.c only. */
+#ifndef KM_RELAY_SERVER_IMPL_H
+#define KM_RELAY_SERVER_IMPL_H
+
+#include "base/addr_counter.h"
+#include "base/io/lws_io.h"
+#include "base/timer_heap.h"
+#include "relay/handshake.h"
+#include "relay/server.h"
+#include "relay/switchboard.h"
+
+/* A connection: http -> handshake -> deciding -> relaying -> closing; closing from anywhere. */
+typedef enum km_server_conn_state {
+  KM_SERVER_HTTP,      /* requests, or none yet */
+  KM_SERVER_HANDSHAKE, /* upgraded; the client has to prove its id */
+  KM_SERVER_DECIDING,  /* `authorize` was asked */
+  KM_SERVER_RELAYING,
+  KM_SERVER_CLOSING /* nothing is read; what waits is still written */
+} km_server_conn_state;
+
+typedef struct km_server_conn {
+  km_relay_server *s;
+  struct lws *wsi;
+  km_server_conn_state state;
+  struct km_server_conn *next, *prev; /* all */
+  km_udp_addr remote;
+  km_timer_node timer;
+  km_ts established_by; /* deadline of the login, of closing; KM_TS_NEVER while relaying */
+  km_ts blocked_since;  /* the socket is full; KM_TS_NEVER: it is not */
+  km_ts paused_until;   /* for its rate; KM_TS_NEVER: it is not */
+  bool header_proven;
+  km_relay_version version;
+  km_id proven; /* by the header */
+  char *token;  /* owned; NULL: none */
+  km_relay_server_handshake hs;
+  uint64_t login; /* number of it while deciding */
+  uint8_t *part;  /* of a message that comes in several reads */
+  size_t part_len, part_cap;
+  km_switch_client client;
+} km_server_conn;
+
+#define KM_SERVER_CLIENT(c) ((km_server_conn *)((char *)(c)-offsetof(km_server_conn, client)))
+
+typedef struct km_server_tls km_server_tls; /* server_tls_io.c */
+
+struct km_relay_server {
+  km_relay_server_config config; /* pointers in it are copies, or cleared */
+  km_lws *lws;
+  km_server_tls *tls;
+  struct lws_vhost *vhosts[2 * KM_RELAY_SERVER_MAX_BINDS];
+  bool vhost_tls[2 * KM_RELAY_SERVER_MAX_BINDS];
+  size_t vhost_count;
+  km_switchboard sb;
+  km_timer_heap timers;
+  km_deadline *deadline;
+  km_defer *flush;
+  km_server_conn *conns;
+  km_addr_counter by_addr;
+  km_token_bucket accepts;
+  uint64_t last_login;
+  km_relay_server_stats stats;
+  bool stopping;
+  void (*on_stopped)(void *ctx);
+  void *stopped_ctx;
+};
+
+static inline km_ts km_server_now(const km_relay_server *s) {
+  return km_loop_now(s->config.loop);
+}
+
+/* server_io.c */
+/* Cuts a connection off as soon as it is safe. */
+void km_server_conn_kill(km_server_conn *c);
+void km_server_conn_arm(km_server_conn *c); /* its timer, to the nearest of its deadlines */
+
+/* server_http_io.c */
+/* LWS_CALLBACK_HTTP. */
+int km_server_http(km_server_conn *c, const char *uri);
+/* LWS_CALLBACK_HTTP_CONFIRM_UPGRADE: 0 goes on, above 0 it was answered with an error. */
+int km_server_check_upgrade(km_server_conn *c, const char *to);
+/* Takes from the request what the login needs; false: not worth keeping. */
+bool km_server_read_login(km_server_conn *c);
+
+/* server_relay_io.c */
+int km_server_upgraded(km_server_conn *c);
+int km_server_received(km_server_conn *c, const uint8_t *bytes, size_t len);
+int km_server_writable(km_server_conn *c);
+void km_server_decided(km_server_conn *c, const char *denial);
+/* Writes what all clients have waiting. */
+void km_server_flush(km_relay_server *s);
+/* What its deadlines ask for; false: cut it off. */
+bool km_server_relay_tick(km_server_conn *c, km_ts now);
+
+/* server_tls_io.c */
+KM_NODISCARD int km_server_tls_new(km_server_tls **ret, const km_env *env, const char *cert_file,
+                                   const char *key_file, km_errinfo *err);
+KM_NODISCARD int km_server_tls_reload(km_server_tls *tls, km_errinfo *err);
+void km_server_tls_free(km_server_tls *tls);
+void km_server_tls_fill(const km_server_tls *tls, struct lws_context_creation_info *info);
+/* LWS_CALLBACK_OPENSSL_LOAD_EXTRA_SERVER_VERIFY_CERTS: from now on the current certificate. */
+void km_server_tls_attach(km_server_tls *tls, void *ssl_ctx);
+/* Keying material of the connection under an id; false without TLS. */
+bool km_server_tls_export(struct lws *wsi, const km_id *id, uint8_t ret[KM_RELAY_EXPORTED_LEN]);
+/* The exporter is not needed any more: gives its memory back. */
+void km_server_tls_export_done(struct lws *wsi);
+
+#endif /* KM_RELAY_SERVER_IMPL_H */

@@ -1,0 +1,474 @@
+/* The relay server: listeners, connections and their deadlines. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/udp_addr.h"
+#include "relay/server_impl.h"
+
+/* Read at once from a connection, into one buffer for all; written at once. lws reserves as much a
+ * connection, and does not touch it: it is address space, not memory. */
+#define READ_BYTES 65536
+#define WRITE_BYTES 65536
+
+void km_relay_server_limits_default(km_relay_server_limits *ret) {
+  *ret = (km_relay_server_limits){
+      .connections = 60000,
+      .connections_per_addr = 4096,
+      .accepts_per_second = 5000,
+      .accept_burst = 10000,
+      .establish_timeout_ms = 30000, /* iroh's ESTABLISH_TIMEOUT */
+      .write_timeout_ms = 2000,      /* iroh's SERVER_WRITE_TIMEOUT */
+      .queued_bytes = 256u << 20,
+  };
+}
+
+/* --- connections ----------------------------------------------------------------------------- */
+
+static km_ts write_deadline(const km_server_conn *c) {
+  return c->blocked_since == KM_TS_NEVER
+             ? KM_TS_NEVER
+             : c->blocked_since + c->s->config.limits.write_timeout_ms * KM_NS_PER_MS;
+}
+
+void km_server_conn_arm(km_server_conn *c) {
+  km_ts at = c->established_by, blocked = write_deadline(c);
+  at = blocked < at ? blocked : at;
+  at = c->paused_until < at ? c->paused_until : at;
+  if (c->state == KM_SERVER_RELAYING && c->paused_until == KM_TS_NEVER) {
+    km_ts ping = km_switchboard_deadline(&c->client);
+    at = ping < at ? ping : at;
+  }
+  km_timer_heap_set(&c->s->timers, &c->timer, at);
+  km_deadline_set(c->s->deadline, km_timer_heap_next(&c->s->timers));
+}
+
+void km_server_conn_kill(km_server_conn *c) {
+  if (c->state == KM_SERVER_RELAYING) {
+    c->s->stats.disconnects++;
+    km_switchboard_leave(&c->s->sb, &c->client);
+  }
+  c->state = KM_SERVER_CLOSING;
+  c->established_by = c->blocked_since = c->paused_until = KM_TS_NEVER;
+  km_server_conn_arm(c);
+  lws_set_timeout(c->wsi, PENDING_TIMEOUT_CLOSE_ACK, LWS_TO_KILL_ASYNC);
+  km_lws_touch(c->s->lws);
+}
+
+static void on_conn_timer(km_timer_node *node) {
+  km_server_conn *c = (km_server_conn *)((char *)node - offsetof(km_server_conn, timer));
+  km_relay_server *s = c->s;
+  km_ts now = km_server_now(s);
+  if (c->established_by <= now) {
+    s->stats.timeouts_establish += c->state != KM_SERVER_CLOSING;
+    km_server_conn_kill(c);
+  } else if (write_deadline(c) <= now) {
+    s->stats.timeouts_write++;
+    km_server_conn_kill(c);
+  } else if (!km_server_relay_tick(c, now)) {
+    km_server_conn_kill(c);
+  } else {
+    km_server_conn_arm(c);
+  }
+}
+
+static void on_deadline(void *ctx) {
+  km_relay_server *s = ctx;
+  km_timer_node *node;
+  while ((node = km_timer_heap_pop(&s->timers, km_server_now(s))) != NULL) {
+    node->fire(node);
+  }
+  km_deadline_set(s->deadline, km_timer_heap_next(&s->timers));
+}
+
+static void check_stopped(km_relay_server *s) {
+  if (s->stopping && s->conns == NULL && s->on_stopped != NULL) {
+    void (*on_stopped)(void *ctx) = s->on_stopped;
+    s->on_stopped = NULL;
+    on_stopped(s->stopped_ctx); /* from the end of a turn: it may free the server */
+  }
+}
+
+static void on_flush(void *ctx) {
+  km_relay_server *s = ctx;
+  km_server_flush(s);
+  check_stopped(s);
+}
+
+static bool remote_of(int fd, km_udp_addr *ret) {
+  struct sockaddr_storage ss;
+  socklen_t len = sizeof ss;
+  static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
+  if (getpeername(fd, (struct sockaddr *)&ss, &len) != 0 ||
+      !km_udp_addr_from_sockaddr(ret, (const struct sockaddr *)&ss, len)) {
+    return false;
+  }
+  if (ret->family == 6 && memcmp(ret->ip, mapped, sizeof mapped) == 0) {
+    memmove(ret->ip, ret->ip + 12, 4);
+    memset(ret->ip + 4, 0, 12);
+    ret->family = 4;
+  }
+  return true;
+}
+
+/* Before anything is spent on a connection. */
+static bool may_enter(km_relay_server *s, int fd) {
+  const km_relay_server_limits *l = &s->config.limits;
+  km_udp_addr remote;
+  s->stats.accepted++;
+  bool may = !s->stopping && remote_of(fd, &remote) &&
+             (l->connections == 0 || s->stats.connections < l->connections) &&
+             (l->connections_per_addr == 0 ||
+              km_addr_counter_get(&s->by_addr, &remote) < l->connections_per_addr) &&
+             km_token_bucket_take(&s->accepts, km_server_now(s));
+  s->stats.refused_limit += !may;
+  return may;
+}
+
+static int enter(km_relay_server *s, struct lws *wsi) {
+  km_server_conn *c = km_env_zalloc(s->config.env, 1, sizeof *c);
+  if (c == NULL) {
+    return -1;
+  }
+  c->s = s;
+  c->wsi = wsi;
+  c->timer.fire = on_conn_timer;
+  c->blocked_since = c->paused_until = KM_TS_NEVER;
+  c->established_by = km_server_now(s) + s->config.limits.establish_timeout_ms * KM_NS_PER_MS;
+  if (!remote_of(lws_get_socket_fd(wsi), &c->remote) ||
+      km_timer_heap_reserve(&s->timers, s->stats.connections + 1) != 0 ||
+      km_addr_counter_add(&s->by_addr, &c->remote) != 0) {
+    km_env_free(s->config.env, c);
+    return -1;
+  }
+  s->stats.connections++;
+  c->next = s->conns;
+  if (c->next != NULL) {
+    c->next->prev = c;
+  }
+  s->conns = c;
+  lws_set_opaque_user_data(wsi, c);
+  km_server_conn_arm(c);
+  return 0;
+}
+
+static void leave(km_server_conn *c) {
+  km_relay_server *s = c->s;
+  if (c->state == KM_SERVER_RELAYING) {
+    s->stats.disconnects++;
+  }
+  km_switchboard_leave(&s->sb, &c->client);
+  km_timer_heap_set(&s->timers, &c->timer, KM_TS_NEVER);
+  km_addr_counter_remove(&s->by_addr, &c->remote);
+  s->stats.connections--;
+  if (c->prev != NULL) {
+    c->prev->next = c->next;
+  } else {
+    s->conns = c->next;
+  }
+  if (c->next != NULL) {
+    c->next->prev = c->prev;
+  }
+  lws_set_opaque_user_data(c->wsi, NULL);
+  km_env_free(s->config.env, c->token);
+  km_env_free(s->config.env, c->part);
+  km_env_free(s->config.env, c);
+  km_defer_run(s->flush);
+}
+
+void km_relay_server_decide(km_relay_server *s, uint64_t login, const char *denial) {
+  for (km_server_conn *c = s->conns; c != NULL; c = c->next) {
+    if (c->state == KM_SERVER_DECIDING && c->login == login) {
+      km_server_decided(c, denial);
+      return;
+    }
+  }
+}
+
+/* --- lws ------------------------------------------------------------------------------------- */
+
+static int on_conn(km_server_conn *c, enum lws_callback_reasons reason, void *in, size_t len) {
+  switch (reason) {
+  case LWS_CALLBACK_HTTP:
+    return km_server_http(c, in);
+  case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
+    return km_server_check_upgrade(c, in);
+  case LWS_CALLBACK_FILTER_PROTOCOL_CONNECTION:
+    return km_server_read_login(c) ? 0 : -1;
+  case LWS_CALLBACK_ESTABLISHED:
+    return km_server_upgraded(c);
+  case LWS_CALLBACK_RECEIVE:
+    return km_server_received(c, in, len);
+  case LWS_CALLBACK_SERVER_WRITEABLE:
+    return km_server_writable(c);
+  case LWS_CALLBACK_WSI_DESTROY:
+    leave(c);
+    return 0;
+  default:
+    return 0;
+  }
+}
+
+static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
+                    size_t len) {
+  km_relay_server *s = km_lws_user(lws_get_context(wsi));
+  (void)user;
+  switch (reason) {
+  case LWS_CALLBACK_OPENSSL_LOAD_EXTRA_SERVER_VERIFY_CERTS:
+    if (s->tls != NULL) {
+      km_server_tls_attach(s->tls, user);
+    }
+    return 0;
+  case LWS_CALLBACK_FILTER_NETWORK_CONNECTION:
+    return may_enter(s, (int)(intptr_t)in) ? 0 : 1;
+  case LWS_CALLBACK_SERVER_NEW_CLIENT_INSTANTIATED:
+    return enter(s, wsi);
+  default: {
+    km_server_conn *c = wsi == NULL ? NULL : lws_get_opaque_user_data(wsi);
+    return c == NULL ? 0 : on_conn(c, reason, in, len);
+  }
+  }
+}
+
+static const struct lws_protocols protocols[] = {
+    {"http", callback, 0, 0, 0, NULL, WRITE_BYTES},
+    {KM_RELAY_PROTOCOL_V2, callback, 0, READ_BYTES, 0, NULL, WRITE_BYTES},
+    {KM_RELAY_PROTOCOL_V1, callback, 0, READ_BYTES, 0, NULL, WRITE_BYTES},
+    LWS_PROTOCOL_LIST_TERM,
+};
+
+/* --- listeners ------------------------------------------------------------------------------- */
+
+/* lws does not say why it cannot listen: this does. */
+static int try_bind(const km_udp_addr *at, km_errinfo *err) {
+  struct sockaddr_storage ss;
+  char text[KM_UDP_ADDR_TEXT_CAP];
+  const int one = 1;
+  socklen_t len = km_udp_addr_to_sockaddr(at, &ss);
+  (void)km_udp_addr_format(at, text, sizeof text);
+  int fd = socket(ss.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) {
+    return km_fail_errno(err, errno, "cannot listen on %s", text);
+  }
+  (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one); /* as lws does */
+  int rv = bind(fd, (struct sockaddr *)&ss, len) == 0 && listen(fd, 1) == 0 ? 0 : errno;
+  (void)close(fd);
+  return rv == 0 ? 0 : km_fail_errno(err, rv, "cannot listen on %s", text);
+}
+
+static bool is_wildcard(const km_udp_addr *at) {
+  static const uint8_t any[16];
+  return memcmp(at->ip, any, sizeof any) == 0;
+}
+
+static int listen_on(km_relay_server *s, const km_udp_addr *at, bool tls, km_errinfo *err) {
+  char ip[KM_UDP_ADDR_TEXT_CAP], name[32];
+  km_udp_addr host = *at;
+  int rv = try_bind(at, err);
+  if (rv != 0) {
+    return rv;
+  }
+  host.port = 1;
+  (void)km_udp_addr_format(&host, ip, sizeof ip);
+  ip[strlen(ip) - 2] = '\0'; /* ":1" */
+  char *bare = ip[0] == '[' ? ip + 1 : ip;
+  bare[strcspn(bare, "]")] = '\0';
+  (void)snprintf(name, sizeof name, "listener-%zu", s->vhost_count);
+  struct lws_context_creation_info info = {
+      .vhost_name = name,
+      .port = at->port == 0 ? 0 : at->port,
+      .iface = is_wildcard(at) ? NULL : bare,
+      .protocols = protocols,
+      .options = LWS_SERVER_OPTION_FAIL_UPON_UNABLE_TO_BIND |
+                 (at->family == 4 ? LWS_SERVER_OPTION_DISABLE_IPV6 : 0),
+      .listen_accept_role = NULL,
+      .keepalive_timeout = 30,
+      .timeout_secs = 30,
+  };
+  if (tls) {
+    km_server_tls_fill(s->tls, &info);
+  }
+  struct lws_vhost *vhost = lws_create_vhost(km_lws_context(s->lws), &info);
+  if (vhost == NULL) {
+    return km_fail(err, KM_ERR_SYSTEM, "libwebsockets cannot listen on %s", bare);
+  }
+  s->vhosts[s->vhost_count] = vhost;
+  s->vhost_tls[s->vhost_count++] = tls;
+  return 0;
+}
+
+static int listen_all(km_relay_server *s, const km_relay_server_config *config, km_errinfo *err) {
+  int rv = 0;
+  for (size_t i = 0; rv == 0 && i < config->http_count; i++) {
+    rv = listen_on(s, &config->http[i], false, err);
+  }
+  for (size_t i = 0; rv == 0 && i < config->https_count; i++) {
+    rv = listen_on(s, &config->https[i], true, err);
+  }
+  km_lws_touch(s->lws);
+  return rv;
+}
+
+size_t km_relay_server_bound(const km_relay_server *s, km_udp_addr *ret, size_t cap) {
+  size_t count = 0;
+  for (size_t i = 0; i < s->vhost_count && count < cap; i++) {
+    ret[count] =
+        (i < s->config.http_count ? s->config.http : s->config.https - s->config.http_count)[i];
+    ret[count].port = (uint16_t)lws_get_vhost_listen_port(s->vhosts[i]);
+    count++;
+  }
+  return count;
+}
+
+/* --- life ------------------------------------------------------------------------------------ */
+
+static int make_parts(km_relay_server *s, km_errinfo *err) {
+  const km_relay_server_limits *l = &s->config.limits;
+  const km_env *env = s->config.env;
+  uint64_t queued = l->queued_bytes == 0 ? SIZE_MAX : l->queued_bytes;
+  km_timer_heap_init(&s->timers, env);
+  km_addr_counter_init(&s->by_addr, env);
+  km_token_bucket_init(&s->accepts, l->accepts_per_second,
+                       l->accept_burst > 0 ? l->accept_burst : l->accepts_per_second,
+                       km_server_now(s));
+  int rv = km_switchboard_init(&s->sb, env, (size_t)queued);
+  if (rv == 0) {
+    rv = km_deadline_new(&s->deadline, s->config.loop, on_deadline, s);
+  }
+  if (rv == 0) {
+    rv = km_defer_new(&s->flush, s->config.loop, on_flush, s);
+  }
+  return rv == 0 ? 0 : km_fail(err, rv, NULL);
+}
+
+static int make_lws(km_relay_server *s, km_errinfo *err) {
+  struct lws_context_creation_info info = {
+      .port = CONTEXT_PORT_NO_LISTEN,
+      .protocols = protocols,
+      .pt_serv_buf_size = READ_BYTES + LWS_PRE,
+      .options = LWS_SERVER_OPTION_EXPLICIT_VHOSTS | LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT,
+      .fd_limit_per_thread = 0,
+      .max_http_header_pool = 1024,
+      .max_http_header_data = 4096,
+  };
+  return km_lws_new(&s->lws, s->config.env, s->config.loop, &info, s, err);
+}
+
+static int copy_binds(km_relay_server *s, const km_relay_server_config *config) {
+  size_t count = config->http_count + config->https_count;
+  km_udp_addr *all = km_env_zalloc(config->env, count, sizeof *all);
+  if (all == NULL) {
+    return KM_ERR_NOMEM;
+  }
+  for (size_t i = 0; i < count; i++) {
+    all[i] = i < config->http_count ? config->http[i] : config->https[i - config->http_count];
+  }
+  s->config.http = all; /* and https behind them */
+  s->config.https = all + config->http_count;
+  return 0;
+}
+
+static int open_server(km_relay_server *s, const km_relay_server_config *config, km_errinfo *err) {
+  if (config->http_count + config->https_count == 0 ||
+      config->http_count > KM_RELAY_SERVER_MAX_BINDS ||
+      config->https_count > KM_RELAY_SERVER_MAX_BINDS) {
+    return km_fail(err, KM_ERR_INVALID, "give 1 to %d addresses to listen on",
+                   KM_RELAY_SERVER_MAX_BINDS);
+  }
+  int rv = copy_binds(s, config);
+  if (rv != 0) {
+    return km_fail(err, rv, NULL);
+  }
+  rv = make_parts(s, err);
+  if (rv == 0 && config->https_count > 0) {
+    rv = km_server_tls_new(&s->tls, config->env, config->cert_file, config->key_file, err);
+  }
+  if (rv == 0) {
+    rv = make_lws(s, err);
+  }
+  return rv == 0 ? listen_all(s, config, err) : rv;
+}
+
+int km_relay_server_new(km_relay_server **ret, const km_relay_server_config *config,
+                        km_errinfo *err) {
+  km_relay_server *s = km_env_zalloc(config->env, 1, sizeof *s);
+  if (s == NULL) {
+    return km_fail(err, KM_ERR_NOMEM, NULL);
+  }
+  s->config = *config;
+  s->config.http = s->config.https = NULL;
+  s->config.cert_file = s->config.key_file = NULL;
+  int rv = open_server(s, config, err);
+  if (rv != 0) {
+    km_relay_server_free(s);
+    return rv;
+  }
+  *ret = s;
+  return 0;
+}
+
+void km_relay_server_free(km_relay_server *s) {
+  if (s == NULL) {
+    return;
+  }
+  km_lws_free(s->lws); /* every connection leaves */
+  km_server_tls_free(s->tls);
+  km_switchboard_clear(&s->sb);
+  km_timer_heap_clear(&s->timers);
+  if (s->by_addr.env != NULL) {
+    km_addr_counter_clear(&s->by_addr);
+  }
+  km_deadline_free(s->deadline);
+  km_defer_free(s->flush);
+  km_env_free(s->config.env, (void *)(uintptr_t)s->config.http);
+  km_env_free(s->config.env, s);
+}
+
+int km_relay_server_reload(km_relay_server *s, km_errinfo *err) {
+  return s->tls == NULL ? km_fail(err, KM_ERR_STATE, "there is no certificate: HTTPS is off")
+                        : km_server_tls_reload(s->tls, err);
+}
+
+void km_relay_server_shutdown(km_relay_server *s, uint32_t grace_ms, void (*on_done)(void *ctx),
+                              void *ctx) {
+  km_ts until = km_server_now(s) + grace_ms * KM_NS_PER_MS;
+  s->stopping = true;
+  s->on_stopped = on_done;
+  s->stopped_ctx = ctx;
+  km_switchboard_restarting(&s->sb, grace_ms / 2, 60000);
+  km_server_flush(s);
+  for (km_server_conn *c = s->conns; c != NULL; c = c->next) {
+    if (c->state == KM_SERVER_RELAYING) {
+      s->stats.disconnects++;
+      c->state = KM_SERVER_CLOSING;
+      (void)lws_callback_on_writable(c->wsi);
+    }
+    c->established_by = c->state == KM_SERVER_CLOSING ? until : km_server_now(s);
+    km_server_conn_arm(c);
+  }
+  km_defer_run(s->flush);
+}
+
+void km_relay_server_get_stats(const km_relay_server *s, km_relay_server_stats *ret) {
+  const km_switch_stats *b = &s->sb.stats;
+  *ret = s->stats;
+  ret->clients = b->clients;
+  ret->ids = b->ids;
+  ret->messages_rx = b->rx_messages;
+  ret->bytes_rx = b->rx_bytes;
+  ret->datagrams = b->datagrams;
+  ret->datagram_bytes = b->datagram_bytes;
+  ret->dropped_absent = b->dropped_absent;
+  ret->dropped_full = b->dropped_full;
+  ret->dropped_others = b->dropped_others;
+  ret->gone_sent = b->gone_sent;
+  ret->pings_rx = b->pings_rx;
+  ret->pings_tx = b->pings_tx;
+  ret->pongs_rx = b->pongs_rx;
+  ret->replaced = b->replaced;
+  ret->rate_limited = b->rate_limited;
+  ret->bad_messages = b->bad_messages;
+  ret->queued_bytes = s->sb.pool.bytes;
+}
