@@ -8,8 +8,9 @@
 #include "endpoint/endpoint_impl.h"
 #include "endpoint/stream_sched.h"
 
-#define KM_CONN_MAX_PATHS 8             /* as iroh (iroh/src/socket.rs) */
-#define KM_CONN_REASON_MAX 1024         /* bytes of a close reason kept or sent */
+#define KM_CONN_MAX_PATHS 8     /* as iroh (iroh/src/socket.rs) */
+#define KM_CONN_REASON_MAX 1024 /* bytes of a close reason kept or sent */
+#define KM_PATH_TEXT_CAP 160
 #define KM_CONN_MAX_WAITING_STREAMS 100 /* opened before the handshake was done */
 
 /* handshake -> connected -> closing -> (freed); handshake -> closing. Only km_conn_begin_close and
@@ -180,6 +181,7 @@ km_quic_path *km_quic_path_of_addrs(km_conn *conn, const ngtcp2_path *path);
 void km_quic_path_accepted(km_conn *conn, km_quic_path *known, const km_path_key *from,
                            size_t bytes);
 void km_quic_path_settle(km_conn *conn); /* the handshake is done: no more first flights */
+void km_quic_path_reopen(km_conn *conn); /* client: its path is dead: to all candidates again */
 void km_quic_path_check(km_conn *conn);  /* reports a change of path */
 void km_quic_path_prune(km_conn *conn);  /* lets go of paths out of use */
 void km_quic_paths_clear(km_conn *conn);
@@ -187,9 +189,9 @@ void km_quic_path_validated(km_conn *conn, const ngtcp2_path *path, bool ok);
 void km_quic_path_info(const km_conn *conn, const km_path *path, km_path_info *ret);
 km_path *km_quic_path_current(const km_conn *conn); /* a direct or relay path, or NULL */
 KM_NODISCARD int km_quic_migrate(km_conn *conn, const km_path_key *key, km_errinfo *err);
-/* "192.0.2.1:4433" of the path in use, for logs and sentences. */
-const char *km_conn_path_text(const km_conn *conn, char *buf, size_t cap);
-void km_path_text(const km_path *path, char *buf, size_t cap);
+/* "192.0.2.1:4433" or "relay https://..." of the path in use, for logs; cut to fit. */
+const char *km_conn_path_text(const km_conn *conn, char buf[KM_PATH_TEXT_CAP]);
+void km_path_text(const km_magicsock *ms, const km_path *path, char buf[KM_PATH_TEXT_CAP]);
 
 /* quic_close.c */
 void km_conn_begin_close(km_conn *conn, km_close_origin origin, int error, bool application,
@@ -214,9 +216,9 @@ void km_conn_pop_datagram(km_conn *conn);
 
 #define CONN_LOG(conn, level, component, event, ...)                                               \
   do {                                                                                             \
-    char km_path_buf_[KM_UDP_ADDR_TEXT_CAP];                                                       \
+    char km_path_buf_[KM_PATH_TEXT_CAP];                                                           \
     KM_LOG(&(conn)->ep->env.logger, level, component, &(conn)->remote_id,                          \
-           km_conn_path_text(conn, km_path_buf_, sizeof km_path_buf_), event, __VA_ARGS__);        \
+           km_conn_path_text(conn, km_path_buf_), event, __VA_ARGS__);                             \
   } while (0)
 
 #endif /* KM_ENDPOINT_CONN_IMPL_H */

@@ -171,7 +171,8 @@ void km_conn_leave_half_open(km_conn *conn) {
   if (conn->progress.half_open) {
     conn->progress.half_open = false;
     conn->ep->half_open_count--;
-    km_addr_counter_remove(half_open_counter(conn), &conn->first_key.remote);
+    const km_udp_addr source = km_endpoint_source(&conn->first_key);
+    km_addr_counter_remove(half_open_counter(conn), &source);
   }
 }
 

@@ -33,13 +33,22 @@ static int check(const km_endpoint *ep, km_conn **ret, const km_addr *addr, cons
   return 0;
 }
 
-/* The ways to try: every address that a socket of ours can send to. */
+#define MAX_CANDIDATES (KM_ADDR_MAX_DIRECT + KM_ADDR_MAX_RELAYS)
+
+/* The ways to try: every address that a socket of ours can send to, and every relay. */
 static int candidates(const km_endpoint *ep, const km_addr *addr, km_path_key *keys,
                       size_t *ret_count, km_errinfo *err) {
   size_t count = 0;
   size_t given = km_addr_udp_count(addr);
+  size_t relays = km_addr_relay_count(addr);
   for (size_t i = 0; i < given && count < KM_ADDR_MAX_DIRECT; i++) {
     if (km_magicsock_key(ep->ms, km_addr_udp_at(addr, i), &keys[count]) == 0) {
+      count++;
+    }
+  }
+  for (size_t i = 0; i < relays && count < MAX_CANDIDATES; i++) {
+    if (km_magicsock_relay_key(ep->ms, km_addr_relay_at(addr, i), km_addr_id(addr), &keys[count]) ==
+        0) {
       count++;
     }
   }
@@ -54,9 +63,9 @@ static int candidates(const km_endpoint *ep, const km_addr *addr, km_path_key *k
                    given);
   }
   return km_fail(err, KM_ERR_NO_ADDRESS,
-                 km_addr_relay_count(addr) > 0
-                     ? "the address has only relays, which this version does not use: give a "
-                       "direct address"
+                 relays > 0
+                     ? "the address has only relays, and none of them can be used: relays are "
+                       "disabled, or their urls are not http or https"
                      : "no address is known for the peer: give a ticket or an address");
 }
 
@@ -83,7 +92,7 @@ static int add_first_flight(km_conn *conn, const km_path_key *keys, size_t count
 int km_endpoint_dial(km_endpoint *ep, km_conn **ret, const km_addr *addr, const char *alpn,
                      const km_conn_callbacks *callbacks, void *ctx, const km_dial_options *options,
                      km_errinfo *err) {
-  km_path_key keys[KM_ADDR_MAX_DIRECT];
+  km_path_key keys[MAX_CANDIDATES];
   size_t count = 0;
   int rv = check(ep, ret, addr, alpn, options, err);
   if (rv == 0) {

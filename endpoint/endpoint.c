@@ -217,7 +217,7 @@ static size_t max_paths(const km_endpoint_options *opt) {
 }
 
 static int init_sockets(km_endpoint *ep, km_errinfo *err) {
-  const km_magicsock_config config = {
+  km_magicsock_config config = {
       .env = &ep->env,
       .loop = ep->loop,
       .bind = ep->opt.bind,
@@ -230,17 +230,17 @@ static int init_sockets(km_endpoint *ep, km_errinfo *err) {
       .on_writable = on_writable,
       .ctx = ep,
   };
-  int rv = km_magicsock_new(&ep->ms, &config, err);
+  int rv = km_endpoint_open_magicsock(ep, &config, err);
   ep->opt.bind = NULL;
   ep->opt.bind_count = 0;
+  ep->opt.relay_urls = NULL;
+  ep->opt.relay_ca_file = NULL;
   return rv;
 }
 
 static int open_parts(km_endpoint *ep, km_errinfo *err) {
   int rv = init_key(ep, ep->opt.secret_key);
   ep->opt.secret_key = NULL;
-  ep->opt.relay_urls = NULL;
-  ep->opt.relay_url_count = 0;
   if (rv == 0) {
     rv = init_loop_parts(ep);
   }
@@ -355,18 +355,24 @@ int km_endpoint_addr(km_endpoint *ep, km_addr **ret) {
   size_t count = km_magicsock_candidates(ep->ms, direct, KM_ADDR_MAX_DIRECT);
   km_addr *addr;
   int rv = km_addr_new(&addr, &ep->id);
-  for (size_t i = 0; rv == 0 && i < count; i++) {
-    rv = km_addr_add_udp(addr, &direct[i]);
-    if (rv == KM_ERR_NOMEM) {
-      km_addr_free(addr);
-    } else {
-      rv = 0; /* one too many, or without a port: the others are as good */
-    }
+  if (rv != 0) {
+    return rv;
   }
-  if (rv == 0) {
-    *ret = addr;
+  for (size_t i = 0; rv != KM_ERR_NOMEM && i < count; i++) {
+    rv =
+        km_addr_add_udp(addr, &direct[i]); /* one too many, or without a port: others are as good */
   }
-  return rv;
+  const char *relays[KM_ADDR_MAX_RELAYS];
+  count = km_magicsock_home(ep->ms, relays, KM_ADDR_MAX_RELAYS);
+  for (size_t i = 0; rv != KM_ERR_NOMEM && i < count; i++) {
+    rv = km_addr_add_relay(addr, relays[i], strlen(relays[i]), NULL);
+  }
+  if (rv == KM_ERR_NOMEM) {
+    km_addr_free(addr);
+    return rv;
+  }
+  *ret = addr;
+  return 0;
 }
 
 int km_endpoint_get_stats(const km_endpoint *ep, km_endpoint_stats *ret) {

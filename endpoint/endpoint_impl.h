@@ -88,6 +88,11 @@ struct km_endpoint {
 
 struct km_conn;
 
+/* relays.c */
+/* Opens the magicsock with the relays of the options. */
+KM_NODISCARD int km_endpoint_open_magicsock(km_endpoint *ep, km_magicsock_config *config,
+                                            km_errinfo *err);
+
 /* Arms the flush at the end of the turn. */
 void km_endpoint_schedule(km_endpoint *ep);
 /* Writes what dirty connections have to send, finishes closes, re-arms the timer. */
@@ -99,6 +104,9 @@ KM_NODISCARD int km_endpoint_reserve_timer(km_endpoint *ep);
 void km_endpoint_release_timer(km_endpoint *ep, km_timer_node *node);
 /* Takes one packet out of the budget for answers without state; false when it is used up. */
 bool km_endpoint_spend_stateless(km_endpoint *ep);
+
+/* What budgets of a source are counted by: its address, or who it is behind a relay. */
+km_udp_addr km_endpoint_source(const km_path_key *from);
 
 static inline km_ts km_endpoint_now(const km_endpoint *ep) {
   return km_loop_now(ep->loop);

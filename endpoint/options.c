@@ -7,7 +7,7 @@
 void km_endpoint_options_default(km_endpoint_options *options) {
   *options = (km_endpoint_options){
       .size = sizeof *options,
-      .relay_mode = KM_RELAY_DISABLED,
+      .relay_mode = KM_RELAY_DIAL_ONLY,
       .congestion = KM_CC_CUBIC,
       .ecn = true,
       .pmtud = true,
@@ -64,7 +64,7 @@ static int check_bounds(const km_endpoint_options *o, km_errinfo *err) {
 }
 
 static int check_relays(const km_endpoint_options *o, km_errinfo *err) {
-  if (o->relay_mode < KM_RELAY_DISABLED || o->relay_mode > KM_RELAY_CUSTOM) {
+  if (o->relay_mode < KM_RELAY_DISABLED || o->relay_mode > KM_RELAY_DIAL_ONLY) {
     return km_fail(err, KM_ERR_INVALID, "option relay_mode is not one of km_relay_mode");
   }
   if (o->relay_mode != KM_RELAY_CUSTOM) {

@@ -89,6 +89,8 @@ static km_accept_verdict ask_application(const attempt *a) {
       .validated = a->proven,
       .half_open = ep->half_open_count,
       .connections = ep->established_count,
+      .relay_peer = a->from->way == KM_WAY_RELAY ? &a->from->peer : NULL,
+      .relay_url = km_magicsock_relay_url(ep->ms, a->from),
   };
   return ep->opt.callbacks.on_incoming(ep->opt.ctx, &incoming);
 }
@@ -100,7 +102,8 @@ static km_accept_verdict judge(const attempt *a) {
     return KM_ACCEPT_REFUSE;
   }
   const km_addr_counter *counter = a->proven ? &ep->proven_by_addr : &ep->unproven_by_addr;
-  if (km_addr_counter_get(counter, &a->from->remote) >= ep->opt.max_half_open_per_addr) {
+  const km_udp_addr source = km_endpoint_source(a->from);
+  if (km_addr_counter_get(counter, &source) >= ep->opt.max_half_open_per_addr) {
     return a->proven ? KM_ACCEPT_REFUSE : KM_ACCEPT_RETRY;
   }
   km_accept_verdict verdict = ask_application(a);
@@ -115,8 +118,8 @@ static int enter_half_open(km_conn *conn, const attempt *a) {
   km_endpoint *ep = conn->ep;
   conn->progress.proven = a->proven;
   conn->first_key = *a->from;
-  int rv = km_addr_counter_add(a->proven ? &ep->proven_by_addr : &ep->unproven_by_addr,
-                               &a->from->remote);
+  const km_udp_addr source = km_endpoint_source(a->from);
+  int rv = km_addr_counter_add(a->proven ? &ep->proven_by_addr : &ep->unproven_by_addr, &source);
   if (rv == 0) {
     conn->progress.half_open = true;
     ep->half_open_count++;

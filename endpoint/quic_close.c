@@ -40,9 +40,13 @@ static void addresses_tried(const km_conn *conn, char *buf, size_t cap) {
   size_t count = conn->mixed == NULL ? 0 : km_mixed_count(conn->mixed);
   buf[0] = '\0';
   for (size_t i = 0; i < count && i < 3; i++) {
-    char text[KM_UDP_ADDR_TEXT_CAP];
-    km_path_text(km_mixed_at(conn->mixed, i), text, sizeof text);
-    int n = snprintf(buf + used, cap - used, "%s%s", i == 0 ? "" : ", ", text);
+    char text[KM_PATH_TEXT_CAP];
+    const km_path *path = km_mixed_at(conn->mixed, i);
+    const char *trouble = km_magicsock_relay_trouble(conn->ep->ms, &path->key);
+    km_path_text(conn->ep->ms, path, text);
+    int n = snprintf(buf + used, cap - used, "%s%s%s%s%s", i == 0 ? "" : ", ", text,
+                     trouble == NULL ? "" : " (", trouble == NULL ? "" : trouble,
+                     trouble == NULL ? "" : ")");
     used += n > 0 && (size_t)n < cap - used ? (size_t)n : 0;
   }
   if (count > 3) {

@@ -159,8 +159,11 @@ bool km_quic_path_of_source(km_conn *conn, const km_path_key *from, ngtcp2_path_
   }
   /* RFC 9000 section 9: no moving before the handshake is done. Copies of a first flight that
    * came by several ways end here. */
-  if (conn->is_client || !conn->progress.completed || from->way != KM_WAY_DIRECT) {
+  if (conn->is_client || !conn->progress.completed) {
     return false;
+  }
+  if (from->way == KM_WAY_RELAY && !km_id_equal(&from->peer, &conn->remote_id)) {
+    return false; /* the relay proved that it is somebody else */
   }
   struct sockaddr_storage remote;
   const ngtcp2_path path = {
@@ -205,6 +208,7 @@ void km_quic_path_accepted(km_conn *conn, km_quic_path *known, const km_path_key
     path = km_mixed_candidate(path, from);
     if (!conn->mixed_final) {
       km_mixed_answered(known->path, path);
+      conn->mixed_final = conn->progress.completed; /* reopened: one answer is enough */
     }
   }
   known->last_rx = km_endpoint_now(conn->ep);
@@ -225,6 +229,19 @@ void km_quic_path_settle(km_conn *conn) {
   if (conn->path_count > 0) {
     conn->paths[0].validated = true; /* by the handshake, RFC 9000 section 8.1 */
   }
+}
+
+/* The candidate that answers first is taken, and is final as after the handshake. To the server it
+ * is a NAT rebinding: the packets come from elsewhere (RFC 9000 section 9.3). */
+void km_quic_path_reopen(km_conn *conn) {
+  const km_quic_path *cp = in_use(conn);
+  if (!conn->is_client || conn->mixed == NULL || cp == NULL || cp->path != conn->mixed ||
+      km_mixed_count(conn->mixed) < 2) {
+    return;
+  }
+  km_mixed_answered(conn->mixed, NULL);
+  conn->mixed_final = false;
+  km_conn_mark_dirty(conn);
 }
 
 void km_quic_path_check(km_conn *conn) {
@@ -355,7 +372,10 @@ void km_quic_path_info(const km_conn *conn, const km_path *path, km_path_info *r
   ret->kind = path->key.way == KM_WAY_DIRECT  ? KM_PATH_DIRECT
               : path->key.way == KM_WAY_RELAY ? KM_PATH_RELAY
                                               : KM_PATH_NONE;
-  ret->remote = path->key.remote;
+  if (path->key.way == KM_WAY_DIRECT) {
+    ret->remote = path->key.remote;
+  }
+  ret->relay_url = km_magicsock_relay_url(conn->ep->ms, &path->key);
   ret->local = km_magicsock_local_of(conn->ep->ms, path);
   ret->tx_bytes = path->tx_bytes;
   ret->rx_bytes = path->rx_bytes;
@@ -372,17 +392,21 @@ void km_quic_path_info(const km_conn *conn, const km_path *path, km_path_info *r
   }
 }
 
-void km_path_text(const km_path *path, char *buf, size_t cap) {
-  if (path->key.way != KM_WAY_DIRECT || km_udp_addr_format(&path->key.remote, buf, cap) < 0) {
-    (void)snprintf(buf, cap, "%s", path->key.way == KM_WAY_RELAY ? "relay" : "first-flight");
+void km_path_text(const km_magicsock *ms, const km_path *path, char buf[KM_PATH_TEXT_CAP]) {
+  const char *url = km_magicsock_relay_url(ms, &path->key);
+  if (url != NULL) {
+    (void)snprintf(buf, KM_PATH_TEXT_CAP, "relay %s", url);
+  } else if (path->key.way != KM_WAY_DIRECT ||
+             km_udp_addr_format(&path->key.remote, buf, KM_PATH_TEXT_CAP) < 0) {
+    (void)snprintf(buf, KM_PATH_TEXT_CAP, "%s", "first-flight");
   }
 }
 
-const char *km_conn_path_text(const km_conn *conn, char *buf, size_t cap) {
+const char *km_conn_path_text(const km_conn *conn, char buf[KM_PATH_TEXT_CAP]) {
   const km_path *path = km_quic_path_current(conn);
   if (path == NULL) {
     return NULL;
   }
-  km_path_text(path, buf, cap);
+  km_path_text(conn->ep->ms, path, buf);
   return buf;
 }

@@ -1,4 +1,4 @@
-/* One socket out of many: UDP over IPv4 and IPv6 now, relays beside them later.
+/* One socket out of many: UDP over IPv4 and IPv6, and relays.
  *
  * The endpoint asks for paths, sends on them, and is told what arrived from where. It never sees
  * a descriptor. Everything runs on the loop thread. Nothing here knows QUIC beyond the first byte
@@ -13,6 +13,8 @@
 #include "base/env.h"
 #include "base/io/loop_io.h"
 #include "magicsock/path.h"
+
+#include <keymesh/id.h>
 
 typedef struct km_magicsock km_magicsock;
 
@@ -31,6 +33,18 @@ typedef struct km_rx_batch {
   km_path_key from;
 } km_rx_batch;
 
+/* Which relays to use, and who wants to know. */
+typedef struct km_magicsock_relay_config {
+  const km_secret_key *key; /* outlives the magicsock */
+  const char *ca_file;      /* NULL: the system's trust store. Copied */
+  const char *const *urls;  /* normalised; one of them becomes home. Copied */
+  size_t url_count;         /* KM_ADDR_MAX_RELAYS at most */
+  /* Where others find us changed: see km_magicsock_home. May call everything but free. */
+  void (*on_home)(void *ctx);
+  /* The connection to a relay was lost: paths over it lead nowhere for a while. */
+  void (*on_lost)(void *ctx, uint16_t relay);
+} km_magicsock_relay_config;
+
 typedef struct km_magicsock_config {
   const km_env *env; /* outlives the magicsock */
   km_loop *loop;
@@ -46,6 +60,7 @@ typedef struct km_magicsock_config {
   /* A socket that was blocked can send again. */
   void (*on_writable)(void *ctx);
   void *ctx;
+  const km_magicsock_relay_config *relay; /* NULL: none, not even those of addresses */
 } km_magicsock_config;
 
 /* Binds the sockets. Errors as km_endpoint_open names them; `err` names the address. */
@@ -71,6 +86,18 @@ KM_NODISCARD int km_magicsock_rebind(km_magicsock *ms, const km_udp_addr *bind, 
  * for what cannot be sent to: no family, port 0, a mapped address. */
 KM_NODISCARD int km_magicsock_key(const km_magicsock *ms, const km_udp_addr *remote,
                                   km_path_key *ret);
+/* The key under which `peer` is reached through a relay, by its normalised url.
+ * 0, KM_ERR_NO_NETWORK (relays are not used), KM_ERR_LIMIT, KM_ERR_NOMEM, KM_ERR_BAD_RELAY_URL. */
+KM_NODISCARD int km_magicsock_relay_key(km_magicsock *ms, const char *url, const km_id *peer,
+                                        km_path_key *ret);
+/* The url of a relay path; NULL for others. */
+const char *km_magicsock_relay_url(const km_magicsock *ms, const km_path_key *key);
+/* Why the relay of a path cannot be used now, in a sentence; NULL when it can, and for others. */
+const char *km_magicsock_relay_trouble(const km_magicsock *ms, const km_path_key *key);
+/* Urls of the relays at which we can be reached now: home, then its standby. */
+size_t km_magicsock_home(const km_magicsock *ms, const char **ret, size_t cap);
+/* Addresses or routes of this machine changed: relays are checked or dialled at once. */
+void km_magicsock_network_changed(km_magicsock *ms);
 /* The living path of a key, without a reference; NULL when there is none. */
 km_path *km_magicsock_find(const km_magicsock *ms, const km_path_key *key);
 /* The path of a key, made if need be, with one reference more.

@@ -56,8 +56,9 @@ struct km_magicsock {
   const km_udp_calls *calls;
   km_udp_rx_pool *pool;
   km_path_table *paths;
-  km_deadline *retry; /* the earliest retry_at; now, when wake_writers */
-  bool wake_writers;  /* a socket that had a batch kept has gone */
+  struct km_relays *relays; /* NULL: not used */
+  km_deadline *retry;       /* the earliest retry_at; now, when wake_writers */
+  bool wake_writers;        /* a socket that had a batch kept has gone */
   km_socket sockets[KM_MAGICSOCK_MAX_SOCKETS];
   km_magicsock_stats stats;
 };

@@ -6,6 +6,7 @@
 #include "magicsock/magicsock_impl.h"
 #include "magicsock/mapped_addr.h"
 #include "magicsock/mixed.h"
+#include "magicsock/relays.h"
 
 /* Life */
 
@@ -65,6 +66,24 @@ static int make_parts(km_magicsock *ms) {
   return rv;
 }
 
+static int make_relays(km_magicsock *ms, km_errinfo *err) {
+  const km_magicsock_config *c = &ms->config;
+  if (c->relay == NULL) {
+    return 0;
+  }
+  const km_relays_config config = {
+      .env = c->env,
+      .loop = c->loop,
+      .relay = c->relay,
+      .on_rx = c->on_rx,
+      .on_rx_done = c->on_rx_done,
+      .on_writable = c->on_writable,
+      .ctx = c->ctx,
+      .rx_not_quic = &ms->stats.rx_not_quic,
+  };
+  return km_relays_new(&ms->relays, &config, err);
+}
+
 int km_magicsock_new_with(km_magicsock **ret, const km_magicsock_config *config,
                           const km_udp_driver *driver, const km_udp_calls *calls, km_errinfo *err) {
   km_magicsock *ms = km_env_zalloc(config->env, 1, sizeof *ms);
@@ -82,6 +101,10 @@ int km_magicsock_new_with(km_magicsock **ret, const km_magicsock_config *config,
     return km_fail(err, rv, NULL);
   }
   rv = bind_all(ms, config->bind, config->bind_count, err);
+  if (rv == 0) {
+    rv = make_relays(ms, err);
+  }
+  ms->config.relay = NULL;
   if (rv != 0) {
     km_magicsock_free(ms);
     return rv;
@@ -107,6 +130,7 @@ void km_magicsock_free(km_magicsock *ms) {
   if (ms->retry != NULL) {
     km_deadline_free(ms->retry);
   }
+  km_relays_free(ms->relays);
   km_udp_rx_pool_del(ms->config.env, ms->pool);
   km_path_table_del(ms->paths);
   km_env_free(ms->config.env, ms);
@@ -260,6 +284,30 @@ int km_magicsock_key(const km_magicsock *ms, const km_udp_addr *remote, km_path_
   return 0;
 }
 
+int km_magicsock_relay_key(km_magicsock *ms, const char *url, const km_id *peer, km_path_key *ret) {
+  return ms->relays == NULL ? KM_ERR_NO_NETWORK : km_relays_key(ms->relays, url, peer, ret);
+}
+
+const char *km_magicsock_relay_url(const km_magicsock *ms, const km_path_key *key) {
+  return ms->relays == NULL || key->way != KM_WAY_RELAY ? NULL
+                                                        : km_relays_url(ms->relays, key->relay);
+}
+
+const char *km_magicsock_relay_trouble(const km_magicsock *ms, const km_path_key *key) {
+  return ms->relays == NULL || key->way != KM_WAY_RELAY ? NULL
+                                                        : km_relays_trouble(ms->relays, key->relay);
+}
+
+size_t km_magicsock_home(const km_magicsock *ms, const char **ret, size_t cap) {
+  return ms->relays == NULL ? 0 : km_relays_home(ms->relays, ret, cap);
+}
+
+void km_magicsock_network_changed(km_magicsock *ms) {
+  if (ms->relays != NULL) {
+    km_relays_network_changed(ms->relays);
+  }
+}
+
 km_path *km_magicsock_find(const km_magicsock *ms, const km_path_key *key) {
   return km_path_table_find(ms->paths, key);
 }
@@ -282,9 +330,14 @@ int km_magicsock_path(km_magicsock *ms, const km_path_key *key, km_path **ret) {
   if (key->way == KM_WAY_DIRECT && (s == NULL || !km_socket_is_open(s))) {
     return KM_ERR_CLOSED;
   }
+  if (key->way == KM_WAY_RELAY && km_magicsock_relay_url(ms, key) == NULL) {
+    return KM_ERR_CLOSED;
+  }
   int rv = km_path_table_make(ms->paths, key, ret);
   if (rv == 0 && s != NULL) {
     s->refs++;
+  } else if (rv == 0) {
+    km_relays_ref(ms->relays, key->relay);
   }
   return rv;
 }
@@ -314,6 +367,8 @@ void km_path_unref(km_magicsock *ms, km_path *path) {
   if (s != NULL) {
     s->refs--;
     km_socket_settle(s);
+  } else if (path->key.way == KM_WAY_RELAY) {
+    km_relays_unref(ms->relays, path->key.relay);
   }
   km_env_free(ms->config.env, path);
 }
@@ -357,7 +412,10 @@ int km_mixed_add(km_magicsock *ms, km_path *mixed, const km_path_key *candidate)
 /* Sending */
 
 bool km_path_can_send(const km_magicsock *ms, const km_path *path) {
-  if (path->key.way != KM_WAY_MIXED) {
+  if (path->key.way == KM_WAY_RELAY) {
+    return km_relays_can_send(ms->relays, path->key.relay);
+  }
+  if (path->key.way == KM_WAY_DIRECT) {
     const km_socket *s = km_socket_of(ms, &path->key);
     return s == NULL || s->wait == KM_SOCKET_READY;
   }
@@ -378,14 +436,28 @@ static const uint8_t *source_of(const km_path_key *key) {
   return memcmp(key->local_ip, unset, sizeof unset) == 0 ? NULL : key->local_ip;
 }
 
-static void send_on(km_magicsock *ms, km_path *path, km_udp_tx *tx) {
-  km_socket *s = km_socket_of(ms, &path->key);
-  if (s == NULL) {
-    /* A relay, until relays are carried; the socket of a direct path lives as long as the path. */
-    ms->stats.tx_errors += (tx->len + tx->segment - 1) / tx->segment;
-    path->last_errno = ENETUNREACH;
+/* The books are kept as a socket's send keeps them. */
+static void relay_on(km_magicsock *ms, km_path *path, const km_udp_tx *tx) {
+  size_t packets = (tx->len + tx->segment - 1) / tx->segment;
+  path->last_errno =
+      km_relays_send(ms->relays, &path->key, tx->data, tx->len, tx->segment, tx->ecn);
+  if (path->last_errno != 0) {
+    ms->stats.tx_errors += packets;
     return;
   }
+  path->tx_bytes += tx->len;
+  path->tx_packets += packets;
+  ms->stats.tx_bytes += tx->len;
+  ms->stats.tx_packets += packets;
+  ms->stats.tx_batches++;
+}
+
+static void send_on(km_magicsock *ms, km_path *path, km_udp_tx *tx) {
+  if (path->key.way == KM_WAY_RELAY) {
+    relay_on(ms, path, tx);
+    return;
+  }
+  km_socket *s = km_socket_of(ms, &path->key); /* lives as long as the path */
   tx->to = &path->remote;
   tx->to_len = path->remote_len;
   tx->local_ip = source_of(&path->key);
@@ -435,6 +507,10 @@ void km_magicsock_send(km_magicsock *ms, km_path *path, const uint8_t *data, siz
 }
 
 void km_magicsock_reply(km_magicsock *ms, const km_path_key *to, const uint8_t *data, size_t len) {
+  if (to->way == KM_WAY_RELAY && ms->relays != NULL && len > 0) {
+    (void)km_relays_send(ms->relays, to, data, len, len, 0); /* lost, as any datagram may be */
+    return;
+  }
   km_socket *s = km_socket_of(ms, to);
   if (s == NULL || len == 0) {
     return;

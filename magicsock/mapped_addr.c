@@ -20,6 +20,14 @@ void km_mapped_addr_set(km_sockaddr *ret, uint16_t subnet, uint64_t number) {
   }
 }
 
+km_udp_addr km_mapped_udp_addr(uint16_t subnet, uint64_t number) {
+  km_sockaddr mapped;
+  km_udp_addr ret = {.family = 6, .port = KM_MAPPED_PORT};
+  km_mapped_addr_set(&mapped, subnet, number);
+  memcpy(ret.ip, mapped.in6.sin6_addr.s6_addr, sizeof ret.ip);
+  return ret;
+}
+
 bool km_mapped_addr_get(const struct sockaddr *addr, socklen_t len, uint16_t *ret_subnet,
                         uint64_t *ret_number) {
   struct sockaddr_in6 in6;

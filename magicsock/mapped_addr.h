@@ -15,6 +15,8 @@ enum { KM_MAPPED_MIXED = 0, KM_MAPPED_RELAY = 1, KM_MAPPED_LOCAL = 0xffff };
 
 /* Writes the mapped address of `number` in a subnet. */
 void km_mapped_addr_set(km_sockaddr *ret, uint16_t subnet, uint64_t number);
+/* The same as a plain address. */
+km_udp_addr km_mapped_udp_addr(uint16_t subnet, uint64_t number);
 /* True when `addr` is in our range; `ret_subnet` and `ret_number` may be NULL. */
 bool km_mapped_addr_get(const struct sockaddr *addr, socklen_t len, uint16_t *ret_subnet,
                         uint64_t *ret_number);

@@ -31,8 +31,10 @@ typedef struct km_path_key {
   uint8_t socket;             /* direct: slot of the socket */
   uint16_t relay;             /* relay: index of the relay */
   uint32_t socket_generation; /* direct: tells a re-bound slot from its predecessor */
-  km_udp_addr remote;         /* direct */
-  km_id peer;                 /* relay */
+  /* Direct: where the packets go. Relay: the mapped address of (relay, peer), so that every source
+   * has an address, the same one whenever it is met; see km_relays_key. */
+  km_udp_addr remote;
+  km_id peer; /* relay */
   /* Direct, of packets that came to a wildcard socket: the address of ours that they were sent to.
    * Answers leave from it, since a peer takes them from nowhere else. All zero: the system chooses.
    * Compare keys with km_path_key_matches, never by memcmp: an unset local_ip matches every one,

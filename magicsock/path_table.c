@@ -86,8 +86,8 @@ static bool same_but_local(const km_path_key *a, const km_path_key *b) {
 }
 
 bool km_path_key_matches(const km_path_key *a, const km_path_key *b) {
-  return same_but_local(a, b) && (ip_is_unset(a->local_ip) || ip_is_unset(b->local_ip) ||
-                                  memcmp(a->local_ip, b->local_ip, sizeof a->local_ip) == 0);
+  return same_but_local(a, b) && (memcmp(a->local_ip, b->local_ip, sizeof a->local_ip) == 0 ||
+                                  ip_is_unset(a->local_ip) || ip_is_unset(b->local_ip));
 }
 
 /* Over all that same_but_local compares. SipHash under a random key: peers choose the addresses
@@ -200,13 +200,12 @@ static int take_place(km_path_table *t, uint32_t *ret) {
 /* What QUIC sees of the path follows from its key and index. */
 static void set_addresses(km_path *path) {
   km_mapped_addr_set(&path->local, KM_MAPPED_LOCAL, path->index);
-  if (path->key.way == KM_WAY_DIRECT) {
+  if (path->key.way == KM_WAY_MIXED) {
+    km_mapped_addr_set(&path->remote, KM_MAPPED_MIXED, path->index);
+    path->remote_len = (socklen_t)sizeof path->remote.in6;
+  } else {
     path->remote_len = km_sockaddr_set(&path->remote, &path->key.remote);
-    return;
   }
-  uint16_t subnet = path->key.way == KM_WAY_RELAY ? KM_MAPPED_RELAY : KM_MAPPED_MIXED;
-  km_mapped_addr_set(&path->remote, subnet, path->index);
-  path->remote_len = (socklen_t)sizeof path->remote.in6;
 }
 
 int km_path_table_add(km_path_table *t, km_path *path) {

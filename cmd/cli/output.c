@@ -131,6 +131,16 @@ const char *cli_path_name(const km_path_info *path) {
   return path->kind == KM_PATH_DIRECT ? "direct" : path->kind == KM_PATH_RELAY ? "relay" : "none";
 }
 
+const char *cli_path_addr(const km_path_info *path, char buf[CLI_PATH_TEXT_CAP]) {
+  buf[0] = '\0';
+  if (path->relay_url != NULL) {
+    (void)snprintf(buf, CLI_PATH_TEXT_CAP, "%s", path->relay_url);
+  } else if (km_udp_addr_format(&path->remote, buf, CLI_PATH_TEXT_CAP) < 0) {
+    buf[0] = '\0';
+  }
+  return buf;
+}
+
 void cli_add_path(cJSON *event, const km_path_info *path) {
   char addr[KM_UDP_ADDR_TEXT_CAP] = "";
   cli_add_text(event, "path", cli_path_name(path));
@@ -211,6 +221,12 @@ int cli_status_of(int code) {
   case KM_ERR_NO_PATH:
   case KM_ERR_REFUSED:
   case KM_ERR_VERSION:
+  case KM_ERR_RELAY_PROTOCOL:
+  case KM_ERR_RELAY_DENIED:
+  case KM_ERR_RELAY_TLS:
+  case KM_ERR_RELAY_UNREACHABLE:
+  case KM_ERR_RELAY_HTTP:
+  case KM_ERR_RELAY_LOST:
     return CLI_EXIT_UNREACHABLE;
   case KM_ERR_WRONG_PEER:
     return CLI_EXIT_WRONG_KEY;

@@ -48,5 +48,8 @@ int cli_error(const cli_output *out, int status, const km_errinfo *err);
 int cli_status_of(int code);
 
 const char *cli_path_name(const km_path_info *path);
+#define CLI_PATH_TEXT_CAP 300
+/* The peer's address, or the relay's url; cut to fit. Returns `buf`. */
+const char *cli_path_addr(const km_path_info *path, char buf[CLI_PATH_TEXT_CAP]);
 
 #endif /* KM_CMD_CLI_OUTPUT_H */

@@ -15,6 +15,7 @@ static const struct {
     {"id", cmd_id, "show an endpoint id in every form"},
     {"ticket", cmd_ticket, "take a ticket apart, or make one"},
     {"key", cmd_key, "make and show secret keys"},
+    {"relay", cmd_relay, "measure the way to a relay"},
     {"perf", cmd_perf, "measure goodput, latency, handshakes and memory"},
 };
 

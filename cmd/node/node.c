@@ -14,7 +14,10 @@ void node_add_options(cli_option table[NODE_OPTIONS_MAX], node_options *o) {
       {"--secret-key", CLI_TEXT, &o->secret_key, "HEX", "secret key (ps shows it; prefer a file)",
        0, 0},
       {"--key-file", CLI_TEXT, &o->key_file, "PATH", "file with the secret key, mode 0600", 0, 0},
-      {"--relay", CLI_TEXT, &o->relay, "URL", "relay url, default, staging or disabled", 0, 0},
+      {"--relay", CLI_LIST, &o->relay, "URL",
+       "relay (again for more), or default, staging, disabled", 0, 0},
+      {"--relay-ca", CLI_TEXT, &o->relay_ca, "FILE", "PEM authorities of relays (default system's)",
+       0, 0},
       {"--congestion", CLI_TEXT, &o->congestion, "NAME", "cubic (default), bbr or reno", 0, 0},
       {"--post-quantum", CLI_FLAG, &o->post_quantum, NULL, "prefer X25519MLKEM768", 0, 0},
       {"--log", CLI_TEXT, &o->log, "FILTER", "log to stderr: info,quic=debug (or KM_LOG)", 0, 0},
@@ -64,19 +67,27 @@ static int load_key(const node_options *o, km_secret_key **ret, km_errinfo *err)
   return o->key_file == NULL ? 0 : km_secret_key_load(ret, o->key_file, err);
 }
 
-static void parse_relay(const char *text, km_endpoint_options *ret, const char **url) {
-  ret->relay_mode = KM_RELAY_DISABLED;
-  if (text == NULL || strcmp(text, "disabled") == 0) {
-    return;
+static int parse_relays(const cli_list *list, km_endpoint_options *ret, km_errinfo *err) {
+  static const struct {
+    const char *word;
+    km_relay_mode mode;
+  } modes[] = {{"disabled", KM_RELAY_DISABLED},
+               {"default", KM_RELAY_DEFAULT},
+               {"staging", KM_RELAY_STAGING}};
+  for (size_t i = 0; i < list->count; i++) {
+    for (size_t k = 0; k < sizeof modes / sizeof modes[0]; k++) {
+      if (strcmp(list->at[i], modes[k].word) == 0) {
+        ret->relay_mode = modes[k].mode;
+        return list->count == 1 ? 0 : bad_option(err, "--relay %s goes alone", modes[k].word);
+      }
+    }
   }
-  ret->relay_mode = strcmp(text, "default") == 0   ? KM_RELAY_DEFAULT
-                    : strcmp(text, "staging") == 0 ? KM_RELAY_STAGING
-                                                   : KM_RELAY_CUSTOM;
-  if (ret->relay_mode == KM_RELAY_CUSTOM) {
-    *url = text;
-    ret->relay_urls = url;
-    ret->relay_url_count = 1;
+  if (list->count > 0) {
+    ret->relay_mode = KM_RELAY_CUSTOM;
+    ret->relay_urls = list->at;
+    ret->relay_url_count = list->count;
   }
+  return 0;
 }
 
 static int parse_congestion(const char *text, km_endpoint_options *ret, km_errinfo *err) {
@@ -101,11 +112,53 @@ static int parse_log(const char *text, km_endpoint_options *ret, km_errinfo *err
   return km_log_filter_parse(&ret->log_filter, filter, err);
 }
 
+/* --- readiness ------------------------------------------------------------------------------- */
+
+#define RELAY_WAIT_MS 5000
+
+static void be_ready(node *n) {
+  void (*fn)(node * n) = n->on_ready;
+  km_timer_cancel(n->ready_timer);
+  n->ready_timer = NULL;
+  n->on_ready = NULL;
+  n->ready = true;
+  fn(n);
+}
+
+static void on_relay_late(void *ctx) {
+  node *n = ctx;
+  n->ready_timer = NULL;
+  (void)fprintf(stderr,
+                "warning: no relay answered within %d s; until one does, only direct addresses "
+                "work (--log relay=debug says more)\n",
+                RELAY_WAIT_MS / 1000);
+  be_ready(n);
+}
+
+void node_when_ready(node *n, void (*fn)(node *n)) {
+  n->on_ready = fn;
+  if (!n->has_relays || km_endpoint_online(n->endpoint) ||
+      km_timer_start(&n->ready_timer, n->loop, RELAY_WAIT_MS, on_relay_late, n) != 0) {
+    be_ready(n);
+  }
+}
+
 static void on_endpoint_closed(void *ctx, km_endpoint *endpoint) {
   node *n = ctx;
   (void)endpoint;
   n->endpoint = NULL;
   km_loop_stop(n->loop);
+}
+
+static void tell_home(const node *n);
+
+static void on_home_relay(void *ctx, km_endpoint *endpoint) {
+  node *n = ctx;
+  if (n->ready) {
+    tell_home(n);
+  } else if (n->on_ready != NULL && km_endpoint_online(endpoint)) {
+    be_ready(n);
+  }
 }
 
 static void on_stop(void *ctx) {
@@ -117,30 +170,29 @@ static int open_endpoint(node *n, const node_options *o, km_errinfo *err) {
   km_endpoint_options opt;
   km_udp_addr binds[KM_ENDPOINT_MAX_SOCKETS];
   km_secret_key *key = NULL;
-  const char *relay_url = NULL;
   km_endpoint_options_default(&opt);
   int rv = parse_binds(&o->bind, binds, err);
+  rv = rv != 0 ? rv : parse_relays(&o->relay, &opt, err);
   rv = rv != 0 ? rv : parse_congestion(o->congestion, &opt, err);
   rv = rv != 0 ? rv : parse_log(o->log, &opt, err);
   rv = rv != 0 ? rv : load_key(o, &key, err);
   if (rv != 0) {
     return rv;
   }
-  parse_relay(o->relay, &opt, &relay_url);
+  n->has_relays = opt.relay_mode != KM_RELAY_DISABLED && opt.relay_mode != KM_RELAY_DIAL_ONLY;
+  opt.relay_ca_file = o->relay_ca;
   opt.bind = binds;
   opt.bind_count = o->bind.count;
   opt.secret_key = key;
   opt.prefer_post_quantum = o->post_quantum;
   opt.qlog_dir = o->qlog;
   opt.keylog_file = o->keylog;
-  opt.callbacks =
-      (km_endpoint_callbacks){.size = sizeof opt.callbacks, .on_closed = on_endpoint_closed};
+  opt.callbacks = (km_endpoint_callbacks){.size = sizeof opt.callbacks,
+                                          .on_home_relay = on_home_relay,
+                                          .on_closed = on_endpoint_closed};
   opt.ctx = n;
   rv = km_endpoint_open(&n->endpoint, n->loop, &opt, err);
   km_secret_key_free(key);
-  if (rv == 0 && opt.relay_mode != KM_RELAY_DISABLED) {
-    (void)fputs("warning: this version uses no relays yet; only direct addresses work\n", stderr);
-  }
   return rv;
 }
 
@@ -156,8 +208,9 @@ int node_open(node *n, const node_options *options) {
   if (rv != 0) {
     (void)km_loop_free(n->loop);
     int status = cli_status_of(rv);
-    /* What cannot be bound is the fault of the address given. */
-    return cli_error(&n->out, status == CLI_EXIT_FAILED ? CLI_EXIT_USAGE : status, &err);
+    /* What cannot be bound or loaded is the fault of the option given. */
+    bool usage = status == CLI_EXIT_FAILED || rv == KM_ERR_RELAY_TLS;
+    return cli_error(&n->out, usage ? CLI_EXIT_USAGE : status, &err);
   }
   if (cli_signals_watch(n->loop, on_stop, n) != 0) {
     node_finish(n, CLI_EXIT_FAILED);
@@ -178,6 +231,9 @@ void node_finish(node *n, int status) {
   if (n->status == CLI_EXIT_OK) {
     n->status = status;
   }
+  n->on_ready = NULL;
+  km_timer_cancel(n->ready_timer);
+  n->ready_timer = NULL;
   km_endpoint_close(n->endpoint);
 }
 
@@ -187,6 +243,17 @@ void node_fail(node *n, const km_errinfo *err) {
 
 /* --- ready ----------------------------------------------------------------------------------- */
 
+/* The home relay's url, or null. */
+static const char *add_home(const node *n, cJSON *event, const char *name) {
+  const char *home = km_endpoint_home_relay(n->endpoint);
+  if (home != NULL) {
+    cli_add_text(event, name, home);
+  } else {
+    cli_add_null(event, name);
+  }
+  return home;
+}
+
 static void say_ready(node *n, const char *id, const char *ticket, const km_addr *addr) {
   cli_say(&n->out, "id      %s", id);
   cli_say(&n->out, "ticket  %s", ticket);
@@ -194,6 +261,9 @@ static void say_ready(node *n, const char *id, const char *ticket, const km_addr
     char text[KM_UDP_ADDR_TEXT_CAP];
     (void)km_udp_addr_format(km_addr_udp_at(addr, i), text, sizeof text);
     cli_say(&n->out, "direct  %s", text);
+  }
+  for (size_t i = 0; i < km_addr_relay_count(addr); i++) {
+    cli_say(&n->out, "relay   %s", km_addr_relay_at(addr, i));
   }
 }
 
@@ -207,12 +277,19 @@ static void emit_ready(node *n, const char *id, const char *ticket, const km_add
     (void)km_udp_addr_format(km_addr_udp_at(addr, i), text, sizeof text);
     (void)cJSON_AddItemToArray(direct, cJSON_CreateString(text));
   }
-  if (km_addr_relay_count(addr) > 0) {
-    cli_add_text(event, "relay", km_addr_relay_at(addr, 0));
-  } else {
-    cli_add_null(event, "relay");
-  }
+  add_home(n, event, "relay");
   cli_emit(event);
+}
+
+static void tell_home(const node *n) {
+  cJSON *event = cli_event(&n->out, "relay");
+  const char *home = add_home(n, event, "home");
+  cli_emit(event);
+  if (home == NULL) {
+    cli_say(&n->out, "no relay answers; only direct addresses work");
+  } else {
+    cli_say(&n->out, "home relay is %s", home);
+  }
 }
 
 int node_print_ready(node *n) {
@@ -244,7 +321,21 @@ static int peer_from_id(km_addr **ret, const char *text, km_errinfo *err) {
   return rv;
 }
 
-int node_parse_peer(const cli_output *out, km_addr **ret, const char *text, const cli_list *addrs) {
+static int add_direct(km_addr *addr, const char *text, km_errinfo *err) {
+  km_udp_addr udp;
+  int rv = km_udp_addr_parse(&udp, text, strlen(text), err);
+  if (rv == 0) {
+    rv = km_addr_add_udp(addr, &udp);
+    if (rv != 0) {
+      (void)snprintf(err->text, sizeof err->text, "--addr %s cannot be dialled: %s", text,
+                     rv == KM_ERR_BAD_ADDR ? "it has no port" : km_strerror(rv));
+    }
+  }
+  return rv;
+}
+
+int node_parse_peer(const cli_output *out, km_addr **ret, const char *text, const cli_list *addrs,
+                    const cli_list *relays) {
   km_errinfo err;
   km_addr *addr = NULL;
   memset(&err, 0, sizeof err);
@@ -252,16 +343,10 @@ int node_parse_peer(const cli_output *out, km_addr **ret, const char *text, cons
   int rv =
       ticket ? km_ticket_parse(&addr, text, strlen(text), &err) : peer_from_id(&addr, text, &err);
   for (size_t i = 0; rv == 0 && i < addrs->count; i++) {
-    km_udp_addr udp;
-    rv = km_udp_addr_parse(&udp, addrs->at[i], strlen(addrs->at[i]), &err);
-    if (rv == 0) {
-      rv = km_addr_add_udp(addr, &udp);
-      if (rv != 0) {
-        err.code = rv;
-        (void)snprintf(err.text, sizeof err.text, "--addr %s cannot be dialled: %s", addrs->at[i],
-                       rv == KM_ERR_BAD_ADDR ? "it has no port" : km_strerror(rv));
-      }
-    }
+    rv = add_direct(addr, addrs->at[i], &err);
+  }
+  for (size_t i = 0; rv == 0 && relays != NULL && i < relays->count; i++) {
+    rv = km_addr_add_relay(addr, relays->at[i], strlen(relays->at[i]), &err);
   }
   if (rv == 0) {
     *ret = addr;

@@ -10,8 +10,8 @@
 #define NODE_DEFAULT_ALPN "km/echo/1"
 
 typedef struct node_options {
-  cli_list bind;
-  const char *secret_key, *key_file, *relay, *log, *qlog, *keylog, *congestion;
+  cli_list bind, relay;
+  const char *secret_key, *key_file, *relay_ca, *log, *qlog, *keylog, *congestion;
   bool post_quantum, json;
 } node_options;
 
@@ -24,8 +24,12 @@ typedef struct node {
   cli_output out;
   km_loop *loop;
   km_endpoint *endpoint;
-  int status;      /* the exit status so far */
-  int stop_status; /* of one that a signal ends */
+  int status;                       /* the exit status so far */
+  int stop_status;                  /* of one that a signal ends */
+  bool has_relays;                  /* of its own: one of them becomes home */
+  void (*on_ready)(struct node *n); /* node_when_ready's, until it ran */
+  bool ready;                       /* it ran: from now on changes are told */
+  km_timer *ready_timer;
 } node;
 
 /* Opens loop and endpoint and watches signals: the first closes the endpoint. 0, or an exit status
@@ -38,11 +42,15 @@ void node_finish(node *n, int status);
 /* Prints an error and closes the endpoint with its status. */
 void node_fail(node *n, const km_errinfo *err);
 
+/* Runs `fn` once the home relay is there, or will not be soon; at once without relays. */
+void node_when_ready(node *n, void (*fn)(node *n));
 /* Id, ticket and addresses: the `ready` event. */
 int node_print_ready(node *n);
 
-/* A peer from the command line: a ticket, or an id with addresses. 0 or an exit status. */
-int node_parse_peer(const cli_output *out, km_addr **ret, const char *text, const cli_list *addrs);
+/* A peer from the command line: a ticket, or an id, with addresses and relays beside it. 0 or an
+ * exit status. */
+int node_parse_peer(const cli_output *out, km_addr **ret, const char *text, const cli_list *addrs,
+                    const cli_list *relays);
 
 /* The commands. Each takes the words after its name and returns the exit status. */
 int cmd_node1(int argc, char **argv);
@@ -51,5 +59,6 @@ int cmd_id(int argc, char **argv);
 int cmd_ticket(int argc, char **argv);
 int cmd_key(int argc, char **argv);
 int cmd_perf(int argc, char **argv);
+int cmd_relay(int argc, char **argv);
 
 #endif /* KM_CMD_NODE_NODE_H */

@@ -26,7 +26,17 @@ static void on_closed(void *ctx, km_conn *conn, const km_close_info *info) {
   report_closed(ctx, conn, info);
 }
 
-static int serve(node *n, const char *alpn) {
+static void on_ready(node *n) {
+  int rv = node_print_ready(n);
+  if (rv != 0) {
+    const km_errinfo err = {.code = rv};
+    node_fail(n, &err);
+    return;
+  }
+  cli_say(&n->out, "accepting connections; ctrl-c ends");
+}
+
+static void serve(node *n, const char *alpn) {
   km_errinfo err;
   const km_protocol protocol = {
       .size = sizeof protocol,
@@ -38,15 +48,11 @@ static int serve(node *n, const char *alpn) {
                .on_closed = on_closed},
       .ctx = n,
   };
-  int rv = km_endpoint_add_protocol(n->endpoint, &protocol, &err);
-  if (rv == 0) {
-    rv = node_print_ready(n);
-    err = (km_errinfo){.code = rv};
-  }
-  if (rv != 0) {
+  if (km_endpoint_add_protocol(n->endpoint, &protocol, &err) != 0) {
     node_fail(n, &err);
+    return;
   }
-  return rv;
+  node_when_ready(n, on_ready);
 }
 
 int cmd_node1(int argc, char **argv) {
@@ -59,11 +65,11 @@ int cmd_node1(int argc, char **argv) {
   node_add_options(options, &o);
   const cli_command command = {
       .name = "km-node node1",
-      .usage = "km-node node1 [--bind IP:PORT]... [--alpn NAME] [--secret-key HEX | --key-file "
-               "PATH]",
+      .usage = "km-node node1 [--bind IP:PORT]... [--relay URL]... [--key-file PATH]",
       .about = "Accepts connections and echoes every stream and datagram. Prints id, ticket and\n"
                "addresses when ready, then who connects. SIGINT and SIGTERM end it gracefully.",
-      .example = "  km-node node1 --bind 0.0.0.0:4433 --key-file node.key",
+      .example = "  km-node node1 --bind 0.0.0.0:4433 --key-file node.key\n"
+                 "  km-node node1 --relay https://relay.example.org",
       .options = options,
   };
   node n = {0};
@@ -78,8 +84,6 @@ int cmd_node1(int argc, char **argv) {
   if (status != CLI_EXIT_OK) {
     return status;
   }
-  if (serve(&n, alpn) == 0) {
-    cli_say(&n.out, "accepting %s; ctrl-c ends", alpn);
-  }
+  serve(&n, alpn);
   return node_run(&n);
 }

@@ -175,13 +175,12 @@ static void next_round(dialler *d) {
 static void finish(dialler *d) {
   km_conn_stats stats = {.size = sizeof stats};
   km_path_info path;
-  char addr[KM_UDP_ADDR_TEXT_CAP] = "";
+  char addr[CLI_PATH_TEXT_CAP];
   (void)km_conn_get_stats(d->conn, &stats);
   (void)km_conn_path(d->conn, &path);
-  (void)km_udp_addr_format(&path.remote, addr, sizeof addr);
   cli_say(&d->n.out, "echo is right: %llu x %llu bytes over %s %s, rtt %.2f ms",
           (unsigned long long)d->count, (unsigned long long)source_size(d->source),
-          cli_path_name(&path), addr, (double)stats.rtt_us / 1000);
+          cli_path_name(&path), cli_path_addr(&path, addr), (double)stats.rtt_us / 1000);
   d->done = true;
   km_conn_close(d->conn, 0, NULL, 0);
 }
@@ -234,9 +233,10 @@ static void dial(dialler *d, const km_addr *addr, const char *alpn) {
   km_errinfo err;
   int rv = km_endpoint_dial(d->n.endpoint, &d->conn, addr, alpn, &callbacks, d, &options, &err);
   if (rv == KM_ERR_NO_ADDRESS && km_addr_udp_count(addr) + km_addr_relay_count(addr) == 0) {
-    (void)snprintf(err.text, sizeof err.text,
-                   "an id alone does not say where the peer is: add --addr IP:PORT, or dial its "
-                   "ticket");
+    (void)snprintf(
+        err.text, sizeof err.text,
+        "an id alone does not say where the peer is: add --addr IP:PORT or --relay URL, or "
+        "dial its ticket");
   }
   if (rv != 0) {
     d->done = true;
@@ -261,6 +261,16 @@ static int run(dialler *d, const node_options *o, const km_addr *addr, const cha
   return node_run(&d->n);
 }
 
+/* A dialler needs no home: the relays it is given are where the peer may be. */
+static cli_list take_relays(node_options *o) {
+  cli_list relays = {0};
+  if (o->relay.count > 0 && strstr(o->relay.at[0], "://") != NULL) {
+    relays = o->relay;
+    o->relay.count = 0;
+  }
+  return relays;
+}
+
 int cmd_node2(int argc, char **argv) {
   node_options o = {0};
   dialler d = {.n = {.stop_status = 130}, .count = 1, .timeout_s = 30, .percent = -1};
@@ -280,9 +290,11 @@ int cmd_node2(int argc, char **argv) {
   node_add_options(options, &o);
   const cli_command command = {
       .name = "km-node node2",
-      .usage = "km-node node2 TICKET|ID [--addr IP:PORT]... [--send TEXT | --file PATH]",
+      .usage = "km-node node2 TICKET|ID [--addr IP:PORT]... [--relay URL]... [--send TEXT | --file "
+               "PATH]",
       .about =
-          "Dials a node by ticket, or by id and addresses, sends, and checks that the same\n"
+          "Dials a node by ticket, or by id and addresses or relays, sends, and checks that the "
+          "same\n"
           "bytes come back. Exit status: 0 the echo is right, 2 bad arguments, 3 unreachable,\n"
           "4 another key answered, 5 ALPN refused, 6 connection lost.",
       .example = "  km-node node2 endpointab43kv... --file picture.jpg",
@@ -298,7 +310,8 @@ int cmd_node2(int argc, char **argv) {
     return result == CLI_HELPED ? CLI_EXIT_OK : cli_error(&d.n.out, CLI_EXIT_USAGE, &err);
   }
   km_addr *addr;
-  int status = node_parse_peer(&d.n.out, &addr, words.at[0], &addrs);
+  const cli_list relays = take_relays(&o);
+  int status = node_parse_peer(&d.n.out, &addr, words.at[0], &addrs, &relays);
   if (status != CLI_EXIT_OK) {
     return status;
   }

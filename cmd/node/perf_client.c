@@ -192,7 +192,7 @@ int perf_client(int argc, char **argv) {
     return cli_error(&p.n.out, CLI_EXIT_USAGE, &err);
   }
   const cli_list none = {0};
-  int status = node_parse_peer(&p.n.out, &p.addr, words.at[0], &none);
+  int status = node_parse_peer(&p.n.out, &p.addr, words.at[0], &none, NULL);
   if (status == CLI_EXIT_OK) {
     status = run(&p, &o);
     km_addr_free(p.addr);

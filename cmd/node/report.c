@@ -8,14 +8,13 @@ static const char *remote_of(const km_conn *conn, km_id_form form, char *buf) {
 }
 
 static void path_text(const km_path_info *path, char *buf, size_t cap) {
-  char addr[KM_UDP_ADDR_TEXT_CAP] = "";
-  (void)km_udp_addr_format(&path->remote, addr, sizeof addr);
-  (void)snprintf(buf, cap, "%s %s, rtt %.2f ms", cli_path_name(path), addr,
+  char addr[CLI_PATH_TEXT_CAP];
+  (void)snprintf(buf, cap, "%s %s, rtt %.2f ms", cli_path_name(path), cli_path_addr(path, addr),
                  (double)path->rtt_us / 1000);
 }
 
 void report_connected(const node *n, const km_conn *conn) {
-  char id[KM_ID_TEXT_CAP], text[128];
+  char id[KM_ID_TEXT_CAP], text[CLI_PATH_TEXT_CAP + 64];
   km_path_info path;
   km_conn_stats stats = {.size = sizeof stats};
   (void)km_conn_path(conn, &path);
@@ -32,7 +31,7 @@ void report_connected(const node *n, const km_conn *conn) {
 }
 
 void report_path(const node *n, const km_conn *conn, const km_path_info *path) {
-  char id[KM_ID_TEXT_CAP], text[128];
+  char id[KM_ID_TEXT_CAP], text[CLI_PATH_TEXT_CAP + 64];
   cJSON *event = cli_event(&n->out, "path");
   cli_add_text(event, "remote", remote_of(conn, KM_ID_HEX, id));
   cli_add_path(event, path);

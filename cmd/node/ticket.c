@@ -82,7 +82,7 @@ int cmd_ticket(int argc, char **argv) {
   }
   km_addr *addr;
   const cli_list none = {0};
-  int status = node_parse_peer(&out, &addr, words.at[0], &none);
+  int status = node_parse_peer(&out, &addr, words.at[0], &none, NULL);
   if (status != CLI_EXIT_OK) {
     return status;
   }

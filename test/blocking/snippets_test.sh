@@ -39,7 +39,9 @@ extern km_addr *addr; extern km_endpoint_options opt; extern km_errinfo err; ext
 extern km_blocking *b; extern km_bconn *c; extern km_bstream *s; extern bool running, closed;
 extern const char *text, *path; extern char *data; extern size_t len, n, taken; extern void *ctx;
 extern const km_conn_callbacks my_conn_callbacks; extern const km_stream_callbacks my_callbacks;
-extern uv_loop_t *uv;
+extern uv_loop_t *uv; extern const km_id peer_id;
+extern const km_endpoint_callbacks my_endpoint_callbacks; extern const char *relay_url;
+void tell_others(const km_addr *addr);
 END
 }
 

@@ -26,6 +26,7 @@ static km_path_key relayed(uint16_t relay, uint8_t id_byte) {
   key.way = KM_WAY_RELAY;
   key.relay = relay;
   key.peer.bytes[31] = id_byte;
+  key.remote = km_mapped_udp_addr(KM_MAPPED_RELAY, (uint64_t)relay << 8 | id_byte);
   return key;
 }
 
@@ -188,6 +189,7 @@ static void quic_sees_addresses_that_tell_paths_apart(void **state) {
   uint64_t number;
   assert_true(km_mapped_addr_get(&r->remote.sa, r->remote_len, &subnet, &number));
   assert_int_equal(subnet, KM_MAPPED_RELAY);
+  assert_int_equal(number, 1);
   assert_int_equal(km_path_index_of(&v4->local.sa, KM_PATH_LOCAL_LEN), v4->index);
   assert_int_equal(km_path_index_of(&v6->local.sa, KM_PATH_LOCAL_LEN), v6->index);
   assert_int_equal(km_path_index_of(&r->local.sa, KM_PATH_LOCAL_LEN), r->index);

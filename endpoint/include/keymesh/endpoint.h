@@ -53,12 +53,18 @@ typedef struct km_endpoint km_endpoint;
 /** Congestion control (RFC 9438, BBRv2 as ngtcp2 has it, RFC 9002 section 7). */
 typedef enum km_congestion { KM_CC_CUBIC, KM_CC_BBR, KM_CC_RENO } km_congestion;
 
-/** Which relays to use. Only KM_RELAY_DISABLED has an effect until the relay client is there. */
+/**
+ * Which relays to use. A relay (iroh's protocol, `km-relay` or `iroh-relay`) passes encrypted
+ * packets on between endpoints that cannot reach each other directly. An endpoint with relays of
+ * its own keeps a connection to one of them, its home relay, so that others can reach it there, and
+ * to a second one, which takes over at once when the first fails.
+ */
 typedef enum km_relay_mode {
-  KM_RELAY_DISABLED,
-  KM_RELAY_DEFAULT, /**< iroh's public relays */
-  KM_RELAY_STAGING, /**< iroh's staging relays */
-  KM_RELAY_CUSTOM   /**< the urls in relay_urls */
+  KM_RELAY_DISABLED, /**< none at all, not even those in addresses that are dialled */
+  KM_RELAY_DEFAULT,  /**< iroh's public relays */
+  KM_RELAY_STAGING,  /**< iroh's staging relays */
+  KM_RELAY_CUSTOM,   /**< the urls in relay_urls */
+  KM_RELAY_DIAL_ONLY /**< no home relay; those in addresses that are dialled are used */
 } km_relay_mode;
 
 /** What to do with a connection attempt. */
@@ -75,6 +81,10 @@ typedef struct km_incoming {
   bool validated;     /**< a token proved that the client receives at `remote` */
   size_t half_open;   /**< handshakes under way on the endpoint */
   size_t connections; /**< established connections */
+  /** NULL unless the packet came through a relay, which proved who sent it; `remote` then is an
+   *  address of this process for that peer, the same for as long as the endpoint lives. */
+  const km_id *relay_peer;
+  const char *relay_url; /**< that relay's */
 } km_incoming;
 
 /** Callbacks of an endpoint. Any may be NULL. */
@@ -84,6 +94,9 @@ typedef struct km_endpoint_callbacks {
   km_accept_verdict (*on_incoming)(void *ctx, const km_incoming *incoming);
   /** Filters peers once their key is proven, before their first byte is read. False refuses. */
   bool (*on_peer)(void *ctx, const km_id *peer, const char *alpn);
+  /** Where others can reach it changed: the home relay was found, changed, or was lost
+   *  (km_endpoint_online tells). Addresses given out before may be out of date. */
+  void (*on_home_relay)(void *ctx, km_endpoint *endpoint);
   /** The last callback of an endpoint; its memory is gone when it returns. */
   void (*on_closed)(void *ctx, km_endpoint *endpoint);
 } km_endpoint_callbacks;
@@ -99,9 +112,11 @@ typedef struct km_endpoint_options {
   const km_udp_addr *bind;
   size_t bind_count;
 
-  km_relay_mode relay_mode;      /**< default KM_RELAY_DISABLED */
-  const char *const *relay_urls; /**< for KM_RELAY_CUSTOM; copied */
+  km_relay_mode relay_mode;      /**< default KM_RELAY_DIAL_ONLY */
+  const char *const *relay_urls; /**< for KM_RELAY_CUSTOM: 1 to KM_ADDR_MAX_RELAYS; copied */
   size_t relay_url_count;
+  const char *relay_ca_file; /**< PEM file of the authorities that relays' certificates may come
+                                  from; NULL = the system's trust store */
 
   km_congestion congestion; /**< default KM_CC_CUBIC */
   bool prefer_post_quantum; /**< offer X25519MLKEM768 first (default false, as iroh) */
@@ -154,7 +169,8 @@ KM_EXPORT void km_endpoint_options_default(km_endpoint_options *options);
  * @param[out] err  may be NULL
  * @return 0, KM_ERR_INVALID (an option out of range; the text names it), KM_ERR_ADDR_IN_USE,
  *   KM_ERR_ADDR_NOT_AVAILABLE, KM_ERR_PERMISSION, KM_ERR_FILE_NOT_FOUND (qlog or key log),
- *   KM_ERR_BAD_RELAY_URL, KM_ERR_SYSTEM, KM_ERR_TLS or KM_ERR_NOMEM
+ *   KM_ERR_BAD_RELAY_URL, KM_ERR_RELAY_TLS (relay_ca_file), KM_ERR_SYSTEM, KM_ERR_TLS or
+ *   KM_ERR_NOMEM
  */
 KM_EXPORT KM_NODISCARD int km_endpoint_open(km_endpoint **ret, km_loop *loop,
                                             const km_endpoint_options *options, km_errinfo *err);
@@ -177,11 +193,27 @@ KM_EXPORT size_t km_endpoint_bound(const km_endpoint *endpoint, km_udp_addr *ret
 
 /**
  * The address to hand to others: id, the direct addresses (a wildcard socket counts with the
- * addresses of all interfaces that are up; loopback only if there is nothing else), relays.
+ * addresses of all interfaces that are up; loopback only if there is nothing else), and the relays
+ * that answer now: home first, then its standby.
  * @param[out] ret  free with km_addr_free
  * @return 0, KM_ERR_CLOSED or KM_ERR_NOMEM
  */
 KM_EXPORT KM_NODISCARD int km_endpoint_addr(km_endpoint *endpoint, km_addr **ret);
+
+/**
+ * True while the endpoint has a home relay that answers: others can reach it by id and relay from
+ * anywhere. False without relays of its own, and until one was reached; `on_home_relay` follows.
+ */
+KM_EXPORT bool km_endpoint_online(const km_endpoint *endpoint);
+
+/** The home relay's url; NULL while there is none. Valid until the endpoint's next callback. */
+KM_EXPORT const char *km_endpoint_home_relay(const km_endpoint *endpoint);
+
+/**
+ * Tells the endpoint that the machine's network changed (an interface came or went, it woke up):
+ * relays are checked, or dialled again without waiting. Harmless when nothing did.
+ */
+KM_EXPORT void km_endpoint_network_changed(km_endpoint *endpoint);
 
 /** A protocol this endpoint accepts, and who handles its connections. */
 typedef struct km_protocol {
