@@ -15,6 +15,12 @@ METRICS = {
     "handshake": [("per_second", "a second", 1, True), ("p50_us", "p50 us", 1, False)],
     "memory": [("client_bytes_per_conn", "client KiB", 1024, False),
                ("server_bytes_per_conn", "server KiB", 1024, False)],
+    # relay/run
+    "forward": [("packets_s", "packets/s", 1, True), ("gbit_s", "Gbit/s", 1, True),
+                ("packets_cpu_s", "packets/CPU s", 1, True)],
+    "delay": [("p50_us", "p50 us", 1, False), ("p99_us", "p99 us", 1, False)],
+    "connect": [("per_second", "a second", 1, True), ("per_cpu_second", "a CPU s", 1, True)],
+    "idle": [("bytes_per_client", "KiB a client", 1024, False)],
 }
 OURS = "km"
 # (mode, member, peer or None for a bound in the member's own unit, the least ratio or the bound)
@@ -22,7 +28,9 @@ AIMS = [("upload", "gbit_s", "bare", 0.9), ("download", "gbit_s", "bare", 0.9),
         ("upload", "gbit_s", "iroh", 1.2), ("download", "gbit_s", "iroh", 1.2),
         ("latency", "p50_us", "iroh", 1), ("handshake", "per_second", "iroh", 1),
         ("memory", "client_bytes_per_conn", None, 40 * 1024),
-        ("memory", "server_bytes_per_conn", None, 40 * 1024)]
+        ("memory", "server_bytes_per_conn", None, 40 * 1024),
+        ("forward", "packets_s", "plain", 0.8), ("forward", "packets_cpu_s", "iroh", 1),
+        ("delay", "p99_us", None, 1000), ("idle", "bytes_per_client", None, 20 * 1024)]
 BUSY = 0.5  # load average a core, before the first measurement, from which a warning is due
 
 
@@ -130,7 +138,8 @@ def show_aim(aim, out):
     if aim["peer"]:
         words = f"{aim['value']:.2f} times as good as {aim['peer']}, aim {aim['bound']:.2f}"
     else:
-        words = f"{aim['value'] / 1024:.1f} KiB, aim below {aim['bound'] / 1024:.0f}"
+        factor, unit = (1, "us") if aim["member"].endswith("_us") else (1024, "KiB")
+        words = f"{aim['value'] / factor:.1f} {unit}, aim below {aim['bound'] / factor:.0f}"
     out.write(f"{'met   ' if aim['met'] else 'MISSED'} {what}: {words}\n")
 
 

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import subprocess
 import unittest
 
 import peers
@@ -31,6 +32,14 @@ class Smoke(unittest.TestCase):
 
     def test_bare_loop(self):
         self.check('upload', peers.Bare(str(BIN / 'km-bench-bare')).measure('upload', 1, 0))
+
+    def test_relay_load(self):
+        done = subprocess.run([str(pathlib.Path(__file__).parent / 'relay/run'), '--bin-dir',
+                               str(BIN), '--rounds', '1', '--time', '1', '--clients', '50'],
+                              capture_output=True, text=True, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        for mode in 'forward', 'delay', 'connect', 'idle':
+            self.assertRegex(done.stdout, rf'(?m)^{mode} .*\nkm +[0-9.]+ ')
 
 
 if __name__ == '__main__':

@@ -222,7 +222,7 @@ class Network(Case):
     def test_no_address(self):
         self.check_sentence(run("node2", ID), UNREACHABLE, "--addr")
         relay_only = next(t for t in vectors.tickets() if t["name"] == "relay_only")
-        self.check_sentence(run("node2", relay_only["ticket"]), UNREACHABLE, "relay")
+        self.check_sentence(run("node2", relay_only["ticket"], "--timeout", 1), UNREACHABLE, "relay")
 
     @unittest.skipUnless(can("unshare", "-rn", "true"), "no network namespaces here")
     def test_no_network(self):

@@ -47,11 +47,6 @@ class Ready(Case):
         self.assertEqual([a.split(":")[0] for a in server.ready["direct"]],
                          ["127.0.0.1", "127.0.0.2"])
 
-    def test_relay_is_not_used_yet_and_says_so(self):
-        server = self.start(Server, "--relay", "https://relay.example.com")
-        self.assertIn(server.ready["relay"], (None, "https://relay.example.com/"))
-        self.assertIn("relay", server.stop().err)
-
 
 class Conversation(Case):
     def check_connected(self, event, remote, addr):

@@ -1,6 +1,7 @@
 // What a test case gets: peers, checks, and the clearing up after it.
 import { isDeepStrictEqual } from 'node:util';
 import { Peer, PeerError } from './peer_process.mjs';
+import { Relay } from './relay_process.mjs';
 
 export const ALPN = 'km/interop/1';
 export const LOOPBACK4 = '127.0.0.1:0';
@@ -14,6 +15,7 @@ export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 export class Context {
   #programs;
   #peers = [];
+  #relays = [];
 
   /** `programs`: {us, them}, each {label, command, args, env}. */
   constructor(programs) {
@@ -55,6 +57,15 @@ export class Context {
     const peer = await this.start(side);
     const answer = await peer.request('open', { bind: [LOOPBACK4], alpns: [ALPN], ...options });
     return Object.assign(peer, { remote: answer.remote, addrs: answer.addrs });
+  }
+
+  /** Starts a relay, `km` or `iroh`; its `url` answers. */
+  async relay(kind = 'km', options = {}) {
+    if (!Relay.program(kind)) throw new Skip(`there is no ${kind} relay here`);
+    const relay = new Relay(kind, options);
+    this.#relays.push(relay);
+    await relay.start();
+    return relay;
   }
 
   /** KeyMesh must have every feature. Only where iroh stands in for it (--self) it is a skip. */
@@ -121,13 +132,18 @@ export class Context {
       const how = await peer.exit;
       this.equal(how.code, 0, `${peer.label} exit (${how.text})`);
     }
+    for (const relay of this.#relays.filter((one) => one.alive)) {
+      const how = await relay.stop();
+      this.ok(relay.kind !== 'km' || how.code === 0, `${relay.label} exit (${how.text})`);
+    }
   }
 
   /** Whatever still runs is killed; what the peers wrote to stderr. */
   async clear() {
     for (const peer of this.#peers) peer.kill();
     await Promise.all(this.#peers.map((peer) => peer.exit));
-    return this.#peers.filter((peer) => peer.stderr)
+    await Promise.all(this.#relays.map((relay) => relay.clear()));
+    return [...this.#peers, ...this.#relays].filter((peer) => peer.stderr)
       .map((peer) => `--- stderr of ${peer.label}\n${peer.stderr}`).join('\n');
   }
 }

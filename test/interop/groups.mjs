@@ -4,6 +4,7 @@ import { connect } from './cases/connect.mjs';
 import {
   deathCases, earlyCases, idleCases, keyCases, migrateCases,
 } from './cases/long_lived.mjs';
+import { irohRelayCases, relayCases, relayLossCases } from './cases/relay.mjs';
 import { names } from './cases/names.mjs';
 import { bulkCases, datagrams, manyCases, streams } from './cases/streams.mjs';
 
@@ -20,4 +21,7 @@ export const groups = {
   death: deathCases,
   idle90: idleCases,
   names,
+  relay: relayCases,
+  relay_loss: relayLossCases,
+  iroh_relay: irohRelayCases,
 };

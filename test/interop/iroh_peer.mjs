@@ -1,7 +1,8 @@
 // A peer (PROTOCOL.md) that is the real iroh, through its node binding. The binding is loaded from
 // $KM_INTEROP_IROH, the directory that setup.sh prints.
 //
-// Relays and discovery are off (the minimal preset), sockets are bound to loopback addresses.
+// Discovery is off (the minimal preset), relays are those that `open` names, sockets are bound to
+// loopback addresses.
 // Quirks of the binding (1.1.0, which holds iroh 1.0.2): its package.json names a main file that is
 // not there, so index.js is named here; Incoming and Accepting are used up by their first call;
 // there is no 0-RTT call, no timeouts to set and no key update.
@@ -126,12 +127,15 @@ const operations = {
     options = request;
     const builder = iroh.Endpoint.builder();
     iroh.presetMinimal(builder);
-    builder.relayMode(iroh.RelayMode.disabled());
+    const relays = request.relays ?? [];
+    builder.relayMode(relays.length > 0
+      ? iroh.RelayMode.customFromUrls(relays) : iroh.RelayMode.disabled());
     if (request.secret) builder.secretKey(hexBytes(request.secret));
     builder.alpns((request.alpns ?? []).map(bytesOf));
     for (const address of request.bind) builder.bindAddr(address);
     endpoint = await builder.bind();
     acceptLoop();
+    if (relays.length > 0) await endpoint.online();
     // An address family that `bind` does not name gets a wildcard socket; nobody is told of it.
     const families = new Set(request.bind.map((address) => address.startsWith('[')));
     const addrs = endpoint.boundSockets().filter((address) => families.has(address.startsWith('[')));

@@ -3,12 +3,22 @@
 # network namespace where the system grants one: nothing but loopback exists there, no port can
 # collide, and iroh's search for gateways goes nowhere.
 #
-#   run.sh [--peer PROGRAM] DRIVER-ARGUMENT...
+#   run.sh [--peer PROGRAM] [--iroh-relay] DRIVER-ARGUMENT...
+#
+# --iroh-relay: with the real iroh-relay, or a loud skip. km-relay is taken from $KM_BIN_DIR.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 if [ "${1:-}" = --peer ]; then
   export KM_INTEROP_PEER=$2
   shift 2
+fi
+if [ "${1:-}" = --iroh-relay ]; then
+  KM_IROH_RELAY=$("$here/iroh_relay.sh") || exit $?
+  export KM_IROH_RELAY
+  shift
+fi
+if [ -x "${KM_BIN_DIR:-}/km-relay" ]; then
+  export KM_RELAY=$KM_BIN_DIR/km-relay
 fi
 KM_INTEROP_IROH=$("$here/setup.sh") || exit $?
 export KM_INTEROP_IROH

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Arrows point down only: base < magicsock < endpoint < cmd. A header of a dependency is seen only
+# Arrows point down only: base < holepunch, relay < magicsock < endpoint < cmd. A header of a dependency is seen only
 # where the design allows it.
 . "$(dirname "$0")/lib.sh"
 
-layers=(base magicsock endpoint cmd)
+layers=(base holepunch relay magicsock endpoint cmd)
 
 # Which layer an include belongs to; empty for anything outside the tree.
 layer_of() { # $1: include as written, without its brackets or quotes
@@ -26,7 +26,9 @@ rank() {
 # Dependencies whose headers only some files may include: pattern of the header, pattern of the file.
 allowed() { # $1: file, $2: include
   case $2 in
-    wolfssl/*) [[ $1 =~ ^endpoint/(quic_|conn_impl|version) || $1 =~ ^test/ ]] ;;
+    wolfssl/*) [[ $1 =~ ^endpoint/(quic_|conn_impl|version) || $1 =~ ^relay/.*_io\.[ch]$ || $1 =~ ^test/ ]] ;;
+    libwebsockets.h) [[ $1 =~ ^(base/io|relay|cmd/relay)/.*_io\.[ch]$ || $1 =~ ^test/ ]] ;;
+    blake3.h) [[ $1 == relay/auth.c ]] ;;
     ngtcp2/*) [[ $1 =~ ^endpoint/(quic_|conn_impl|endpoint_impl|version) || $1 =~ ^test/ ]] ;;
     uv.h) [[ $1 =~ _io\.[ch]$ || $1 =~ ^base/(io/|include/keymesh/uv\.h) || $1 =~ ^(cmd|docs|test)/ ]] ;;
     cjson/* | cJSON.h) [[ $1 =~ ^(cmd|test)/ ]] ;;

@@ -206,7 +206,10 @@ static void add_paths(cJSON *line, const km_conn *conn) {
   cJSON *paths = cJSON_AddArrayToObject(line, "paths");
   for (size_t i = 0; i < count; i++) {
     cJSON *path = cJSON_CreateObject();
-    peer_add_udp(path, "remote", &infos[i].remote);
+    if (infos[i].relay_url != NULL)
+      cJSON_AddStringToObject(path, "remote", infos[i].relay_url);
+    else
+      peer_add_udp(path, "remote", &infos[i].remote);
     peer_add_udp(path, "local", &infos[i].local);
     cJSON_AddBoolToObject(path, "selected", infos[i].selected);
     peer_add_u64(path, "rx_bytes", infos[i].rx_bytes);

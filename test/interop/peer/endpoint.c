@@ -10,9 +10,22 @@ static km_accept_verdict on_incoming(void *ctx, const km_incoming *incoming) {
   return self->incoming;
 }
 
+static void answer_open(peer *self, const cJSON *request);
+
+static void on_home_relay(void *ctx, km_endpoint *endpoint) {
+  peer *self = ctx;
+  if (self->open_request != NULL && km_endpoint_online(endpoint)) {
+    answer_open(self, self->open_request);
+    cJSON_Delete(self->open_request);
+    self->open_request = NULL;
+  }
+}
+
 static void on_closed(void *ctx, km_endpoint *endpoint) {
   peer *self = ctx;
   (void)endpoint;
+  cJSON_Delete(self->open_request);
+  self->open_request = NULL;
   self->endpoint = NULL;
   self->finished = true;
 }
@@ -69,12 +82,29 @@ static int add_protocols(peer *self, const cJSON *request, km_errinfo *err) {
   return 0;
 }
 
+/* Own relays: `urls` has KM_ADDR_MAX_RELAYS places, which point into the request. */
+static int read_relays(km_endpoint_options *options, const char **urls, const cJSON *request,
+                       km_errinfo *err) {
+  const cJSON *item;
+  cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(request, "relays")) {
+    if (options->relay_url_count == KM_ADDR_MAX_RELAYS)
+      return err->code = KM_ERR_LIMIT;
+    urls[options->relay_url_count++] = cJSON_GetStringValue(item);
+    options->relay_mode = KM_RELAY_CUSTOM;
+  }
+  options->relay_urls = urls;
+  return 0;
+}
+
 static int open_endpoint(peer *self, const cJSON *request, km_errinfo *err) {
   km_udp_addr binds[KM_ENDPOINT_MAX_SOCKETS];
   km_secret_key *key = NULL;
+  const char *relays[KM_ADDR_MAX_RELAYS];
   km_endpoint_options options;
   km_endpoint_options_default(&options);
   int rc = read_binds(binds, &options.bind_count, request, err);
+  if (rc == 0)
+    rc = read_relays(&options, relays, request, err);
   if (rc != 0)
     return rc;
   const char *secret = peer_text(request, "secret");
@@ -92,7 +122,11 @@ static int open_endpoint(peer *self, const cJSON *request, km_errinfo *err) {
   if (peer_flag(request, "bbr"))
     options.congestion = KM_CC_BBR;
   options.callbacks = (km_endpoint_callbacks){
-      .size = sizeof options.callbacks, .on_incoming = on_incoming, .on_closed = on_closed};
+      .size = sizeof options.callbacks,
+      .on_incoming = on_incoming,
+      .on_home_relay = on_home_relay,
+      .on_closed = on_closed,
+  };
   options.ctx = self;
   set_debugging(&options);
   self->incoming = verdict_of(peer_text(request, "incoming"));
@@ -119,6 +153,13 @@ void peer_open(peer *self, const cJSON *request) {
     peer_fail_info(peer_int(request, "id", 0), &err);
     return;
   }
+  if (cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(request, "relays")) > 0)
+    self->open_request = cJSON_Duplicate(request, true);
+  else
+    answer_open(self, request);
+}
+
+static void answer_open(peer *self, const cJSON *request) {
   cJSON *line = peer_answer(request);
   peer_add_id(line, "remote", km_endpoint_id(self->endpoint));
   add_bound(self, line);

@@ -21,6 +21,7 @@ typedef struct peer {
   peer_conn *conns;
   int last_conn;
   km_accept_verdict incoming;
+  cJSON *open_request; /* `open` still to be answered: the home relay is not there yet */
   int shutdown_request;
   bool finished; /* leave the main loop */
 } peer;
