@@ -22,9 +22,19 @@ if [ -x "$KM_BIN_DIR/km-node" ]; then
   grep -q '/usr/bin/km-node' "$t/contents" || fail "no km-node in the package"
 fi
 ! grep -E 'test|wolfssl|ngtcp2' "$t/contents" || fail "things that do not belong into the package"
-[[ $(dpkg-deb --field "$deb" Depends) == *libsodium* ]] || fail "it does not depend on libsodium"
+depends=$(dpkg-deb --field "$deb" Depends)
+[[ $depends == *libsodium* ]] || fail "it does not depend on libsodium"
 dpkg-deb --extract "$deb" "$t/root"
 pc=$(dirname "$(find "$t/root/usr" -name keymesh.pc)")
+for module in $(sed -n 's/^Requires.private: *//p' "$pc/keymesh.pc" | tr ',' ' '); do
+  case $module in
+    libsodium) package=libsodium-dev ;;
+    libuv) package=libuv1-dev ;;
+    *) fail "which package has the module $module of keymesh.pc?" ;;
+  esac
+  [[ ", $depends," == *", $package"[,\ ]* ]] ||
+    fail "keymesh.pc needs $module, and the package does not depend on $package: $depends"
+done
 cflags=$(PKG_CONFIG_PATH=$pc pkg-config --cflags keymesh)
 include=${cflags%% *}
 [ -e "${include#-I}/keymesh/keymesh.h" ] ||

@@ -2,8 +2,8 @@
 # Makes the real iroh-relay available: the crate, built by the machine's own cargo once into a cache
 # outside the tree. Prints the path of the program.
 #
-#   KM_CACHE_DIR          where it is put (default: $XDG_CACHE_HOME/keymesh)
-#   KM_INTEROP_REQUIRED   1: an impossible installation is a failure, not a skip
+#   KM_CACHE_DIR             where it is put (default: $XDG_CACHE_HOME/keymesh)
+#   KM_IROH_RELAY_REQUIRED   1: an impossible installation is a failure, not a skip
 #
 # Status 77: there is no cargo, it is too old, or the crate cannot be had or built here.
 set -euo pipefail
@@ -12,7 +12,7 @@ oldest_cargo=1.91
 
 skip() {
   printf '\n!!!!! SKIPPED: %s\n!!!!! Nothing was proven against the real iroh-relay.\n\n' "$*" >&2
-  [ "${KM_INTEROP_REQUIRED:-0}" = 1 ] && exit 1
+  [ "${KM_IROH_RELAY_REQUIRED:-0}" = 1 ] && exit 1
   exit 77
 }
 
