@@ -76,14 +76,15 @@ static void end_with(km_relay_link *link, int code, const char *text) {
   end(link, &why);
 }
 
-/* lws must not free a connection in its own callback; a return value of -1 makes it do so then. */
-static void kill_link(km_relay_link *link) {
+/* lws must not free a connection in its own callback; a return value of -1 makes it do so then.
+ * `now`: the link is gone afterwards, unless another connection is being called back. */
+static void kill_link(km_relay_link *link, bool now) {
   if (link->wsi == NULL || link->inside > 0) {
     return;
   }
-  bool later = link->all->inside > 0;
+  now = now && link->all->inside == 0;
   lws_set_timeout(link->wsi, PENDING_TIMEOUT_KILLED_BY_PARENT,
-                  later ? LWS_TO_KILL_ASYNC : LWS_TO_KILL_SYNC);
+                  now ? LWS_TO_KILL_SYNC : LWS_TO_KILL_ASYNC);
 }
 
 static void say_goodbye(km_relay_link *link) {
@@ -111,7 +112,7 @@ void km_relay_link_close(km_relay_link *link, bool goodbye) {
     say_goodbye(link);
   }
   km_lws *lws = link->all->lws;
-  kill_link(link);
+  kill_link(link, true);
   km_lws_touch(lws);
 }
 
@@ -302,13 +303,15 @@ bool km_relay_link_is_free(const km_relay_link *link) {
 }
 
 bool km_relay_link_send(km_relay_link *link, uint8_t *msg, size_t len) {
-  if (link->broken || lws_write(link->wsi, msg, len, LWS_WRITE_BINARY) < 0) {
-    link->broken = true;
-    kill_link(link);
-    km_lws_touch(link->all->lws);
-    return false;
+  if (!link->broken && lws_write(link->wsi, msg, len, LWS_WRITE_BINARY) >= 0) {
+    return true;
   }
-  return true;
+  if (!link->broken) {
+    link->broken = true;
+    kill_link(link, false); /* the caller is in the middle of its queue */
+    km_lws_touch(link->all->lws);
+  }
+  return false;
 }
 
 void km_relay_link_let_in(km_relay_link *link, bool let) {
@@ -475,7 +478,7 @@ static int start_link(km_relay_link *link, const km_udp_addr *remote, km_errinfo
   if (wsi == NULL || link->gone) {
     free_link(link);
   } else {
-    kill_link(link);
+    kill_link(link, true);
   }
   return rv;
 }

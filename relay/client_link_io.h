@@ -58,7 +58,7 @@ void km_relay_link_close(km_relay_link *link, bool goodbye);
 /* False while an earlier message waits in lws for room in the socket; on_writable follows. */
 bool km_relay_link_is_free(const km_relay_link *link);
 /* Sends a binary message, which has LWS_PRE bytes before it that are overwritten, as it is
- * itself. False: the connection is broken, on_closed follows. */
+ * itself. False: the connection is broken; on_closed follows, but not before it returns. */
 bool km_relay_link_send(km_relay_link *link, uint8_t *msg, size_t len);
 /* Whether messages are handed over or wait. */
 void km_relay_link_let_in(km_relay_link *link, bool let);

@@ -453,6 +453,66 @@ static void a_killed_relay_is_dialled_again(void **state) {
   lab_relay_close(&again);
 }
 
+/* kill -9 in the middle of a transfer: the write itself finds out, in the middle of a send. */
+static void a_send_may_find_the_connection_broken(void **state) {
+  (void)state;
+  lab_relay r = {.echo = true};
+  lab_client l = {0};
+  char url[256];
+  uint8_t data[60000];
+  memset(data, 1, sizeof data);
+  lab_relay_open(&r, "127.0.0.1", 0, NULL, NULL);
+  lab_client_open(&l, NULL, NULL);
+  lab_client_dial(&l, lab_url(url, "http", "127.0.0.1", r.port));
+  LAB_WAIT_FOR(km_relay_client_rtt(l.c) > 0);
+  lab_relay_drop(&r);
+  for (int i = 0; i < 3; i++) { /* without a turn of the loop in between */
+    assert_int_equal(km_relay_client_send(l.c, &peer_id, 0, data, sizeof data, 1200), 0);
+    assert_int_equal(km_relay_client_get_state(l.c), KM_RELAY_CLIENT_CONNECTED);
+  }
+  LAB_WAIT_FOR(has_failed(&l));
+  assert_int_equal(l.why.code, KM_ERR_RELAY_LOST);
+  LAB_WAIT_FOR(l.states[KM_RELAY_CLIENT_CONNECTED] == 2);
+  LAB_WAIT_FOR(km_relay_client_rtt(l.c) > 0);
+  assert_int_equal(l.batches, 0); /* what was queued for the old connection is lost */
+  assert_int_equal(km_relay_client_send(l.c, &peer_id, 0, data, 10, 10), 0);
+  LAB_WAIT_FOR(l.batches == 1);
+  lab_client_close(&l);
+  lab_relay_close(&r);
+}
+
+static void fill_queue(lab_client *l, size_t *ret_sent) {
+  uint8_t data[30000];
+  memset(data, 1, sizeof data);
+  *ret_sent = 0;
+  while (km_relay_client_send(l->c, &peer_id, 0, data, sizeof data, 1000) == 0) {
+    if (++*ret_sent % 16 == 0) {
+      km_loop_run_nowait(lab_loop);
+    }
+    assert_true(*ret_sent < 100000); /* kernel buffers and 4 MiB are less */
+  }
+}
+
+static void a_full_queue_may_find_the_connection_broken(void **state) {
+  (void)state;
+  lab_relay r = {.deaf = true};
+  lab_client l = {0};
+  char url[256];
+  size_t sent = 0;
+  lab_relay_open(&r, "127.0.0.1", 0, NULL, NULL);
+  lab_client_open(&l, NULL, NULL);
+  lab_client_dial(&l, lab_url(url, "http", "127.0.0.1", r.port));
+  LAB_WAIT_FOR(is_up(&l));
+  fill_queue(&l, &sent);
+  r.deaf = false;
+  lab_relay_drop(&r);
+  LAB_WAIT_FOR(l.states[KM_RELAY_CLIENT_CONNECTED] == 2);
+  LAB_WAIT_FOR(l.writable > 0); /* the refused one is told of the new connection's room */
+  assert_int_equal(r.datagrams, 0);
+  lab_client_close(&l);
+  lab_relay_close(&r);
+}
+
 static void a_full_queue_refuses_and_calls_back(void **state) {
   (void)state;
   lab_relay r = {.deaf = true};
@@ -464,16 +524,9 @@ static void a_full_queue_refuses_and_calls_back(void **state) {
   lab_client_open(&l, NULL, NULL);
   lab_client_dial(&l, lab_url(url, "http", "127.0.0.1", r.port));
   LAB_WAIT_FOR(is_up(&l));
-  size_t sent = 0, turns = 0;
-  int rv = 0;
-  while ((rv = km_relay_client_send(l.c, &peer_id, 0, data, sizeof data, 1000)) == 0) {
-    sent++;
-    if (++turns % 16 == 0) {
-      km_loop_run_nowait(lab_loop);
-    }
-    assert_true(sent < 100000); /* kernel buffers and 4 MiB are less */
-  }
-  assert_int_equal(rv, KM_ERR_AGAIN);
+  size_t sent = 0;
+  fill_queue(&l, &sent);
+  assert_int_equal(km_relay_client_send(l.c, &peer_id, 0, data, sizeof data, 1000), KM_ERR_AGAIN);
   for (int i = 0; i < 5; i++) {
     km_loop_run_nowait(lab_loop);
   }
@@ -638,6 +691,8 @@ int main(void) {
       cmocka_unit_test(a_message_may_come_in_pieces),
       cmocka_unit_test(a_relay_without_pongs_is_given_up),
       cmocka_unit_test(a_killed_relay_is_dialled_again),
+      cmocka_unit_test(a_send_may_find_the_connection_broken),
+      cmocka_unit_test(a_full_queue_may_find_the_connection_broken),
       cmocka_unit_test(a_full_queue_refuses_and_calls_back),
       cmocka_unit_test(may_be_freed_in_on_state),
       cmocka_unit_test(may_be_freed_at_any_time),
