@@ -234,7 +234,7 @@ static int init_sockets(km_endpoint *ep, km_errinfo *err) {
   ep->opt.bind = NULL;
   ep->opt.bind_count = 0;
   ep->opt.relay_urls = NULL;
-  ep->opt.relay_ca_file = NULL;
+  ep->opt.relay_ca_file = ep->opt.relay_token = NULL;
   return rv;
 }
 

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/env.h"
+#include "relay/url.h"
 
 void km_endpoint_options_default(km_endpoint_options *options) {
   *options = (km_endpoint_options){
@@ -66,6 +67,11 @@ static int check_bounds(const km_endpoint_options *o, km_errinfo *err) {
 static int check_relays(const km_endpoint_options *o, km_errinfo *err) {
   if (o->relay_mode < KM_RELAY_DISABLED || o->relay_mode > KM_RELAY_DIAL_ONLY) {
     return km_fail(err, KM_ERR_INVALID, "option relay_mode is not one of km_relay_mode");
+  }
+  if (o->relay_token != NULL && !km_relay_token_is_valid(o->relay_token)) {
+    return km_fail(err, KM_ERR_INVALID,
+                   "option relay_token: a relay's token is 1 to %d visible ASCII characters",
+                   KM_RELAY_TOKEN_MAX);
   }
   if (o->relay_mode != KM_RELAY_CUSTOM) {
     return 0;

@@ -93,6 +93,7 @@ int km_endpoint_open_magicsock(km_endpoint *ep, km_magicsock_config *config, km_
   const km_magicsock_relay_config relay = {
       .key = ep->key,
       .ca_file = ep->opt.relay_ca_file,
+      .token = ep->opt.relay_token,
       .urls = (const char *const *)urls.at,
       .url_count = urls.count,
       .on_home = on_home,

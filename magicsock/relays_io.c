@@ -54,7 +54,7 @@ struct km_relays {
   km_relays_config config; /* `relay` is not kept */
   km_magicsock_relay_config relay;
   km_relay_clients *clients; /* NULL until a relay is wanted */
-  char *ca_file;
+  char *ca_file, *token;
   relay at[KM_RELAYS_MAX];
   size_t count;      /* places used so far */
   size_t configured; /* they come first */
@@ -200,7 +200,12 @@ static int connect_to(relay *e) {
   if (rv == 0) {
     rv = km_relay_client_new(&e->client, r->clients, e->url, &cb, &err);
   }
+  if (rv == 0 && e->configured && r->token != NULL) {
+    rv = km_relay_client_set_token(e->client, r->token, &err);
+  }
   if (rv != 0) {
+    km_relay_client_free(e->client);
+    e->client = NULL;
     e->down = true;
     e->trouble = err;
     KM_LOG(&r->config.env->logger, KM_LOG_WARN, KM_LOGC_RELAY, NULL, e->url, "no-client", "%s",
@@ -561,23 +566,26 @@ static int add_configured(km_relays *r, km_errinfo *err) {
   return 0;
 }
 
-static int copy_ca_file(km_relays *r, const char *path) {
-  if (path == NULL) {
+static int copy_text(const km_relays *r, char **ret, const char *text) {
+  if (text == NULL) {
     return 0;
   }
-  size_t size = strlen(path) + 1;
-  r->ca_file = km_env_alloc(r->config.env, size);
-  if (r->ca_file == NULL) {
+  size_t size = strlen(text) + 1;
+  *ret = km_env_alloc(r->config.env, size);
+  if (*ret == NULL) {
     return KM_ERR_NOMEM;
   }
-  memcpy(r->ca_file, path, size);
+  memcpy(*ret, text, size);
   return 0;
 }
 
 static int make_parts(km_relays *r, const km_relays_config *config, km_errinfo *err) {
   int rv = km_deadline_new(&r->timer, config->loop, on_timer, r);
   if (rv == 0) {
-    rv = copy_ca_file(r, config->relay->ca_file);
+    rv = copy_text(r, &r->ca_file, config->relay->ca_file);
+  }
+  if (rv == 0) {
+    rv = copy_text(r, &r->token, config->relay->token);
   }
   if (rv != 0) {
     return km_fail(err, rv, NULL);
@@ -602,7 +610,7 @@ int km_relays_new(km_relays **ret, const km_relays_config *config, km_errinfo *e
   km_env_random(config->env, r->hash_key, sizeof r->hash_key);
   int rv = make_parts(r, config, err);
   r->relay.urls = NULL;
-  r->relay.ca_file = NULL;
+  r->relay.ca_file = r->relay.token = NULL;
   if (rv != 0) {
     km_relays_free(r);
     return rv;
@@ -629,5 +637,6 @@ void km_relays_free(km_relays *r) {
     km_deadline_free(r->timer);
   }
   km_env_free(r->config.env, r->ca_file);
+  km_env_free(r->config.env, r->token);
   km_env_free(r->config.env, r);
 }

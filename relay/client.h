@@ -59,6 +59,10 @@ typedef struct km_relay_client_callbacks {
  * 0, KM_ERR_NOMEM or KM_ERR_BAD_RELAY_URL. Callbacks run from later loop turns only. */
 KM_NODISCARD int km_relay_client_new(km_relay_client **ret, km_relay_clients *all, const char *url,
                                      const km_relay_client_callbacks *cb, km_errinfo *err);
+/* A secret that this relay, and no other, gets to see with every login (Authorization: Bearer).
+ * Visible ASCII, KM_RELAY_TOKEN_MAX bytes at most. Copied. Before the loop's next turn.
+ * 0, KM_ERR_INVALID or KM_ERR_NOMEM. */
+KM_NODISCARD int km_relay_client_set_token(km_relay_client *c, const char *token, km_errinfo *err);
 /* Says goodbye if it can at once, and frees it. No callback runs any more. NULL does nothing. */
 void km_relay_client_free(km_relay_client *c);
 

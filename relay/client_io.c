@@ -11,6 +11,7 @@ struct km_relay_client {
   km_relay_clients *all;
   char *url_text;
   km_relay_url url;
+  char *token; /* NULL: none */
   km_relay_client_callbacks cb;
   km_relay_core core;
   km_deadline *timer;
@@ -312,7 +313,8 @@ static void on_dialled(void *ctx, int fd, const km_udp_addr *remote, const km_er
   km_errinfo why;
   int rv = 0;
   if (fd >= 0) {
-    const km_relay_link_config config = {.url = &c->url, .fd = fd, .remote = *remote};
+    const km_relay_link_config config = {
+        .url = &c->url, .token = c->token, .fd = fd, .remote = *remote};
     const km_relay_link_callbacks cb = {.on_upgraded = on_upgraded,
                                         .on_message = on_message,
                                         .on_writable = on_link_writable,
@@ -407,7 +409,24 @@ void km_relay_client_free(km_relay_client *c) {
   km_defer_free(c->later);
   km_deadline_free(c->timer);
   km_env_free(c->all->env, c->url_text);
+  km_env_free(c->all->env, c->token);
   km_env_free(c->all->env, c);
+}
+
+int km_relay_client_set_token(km_relay_client *c, const char *token, km_errinfo *err) {
+  if (!km_relay_token_is_valid(token)) {
+    return km_fail(err, KM_ERR_INVALID, "a relay's token is 1 to %d visible ASCII characters",
+                   KM_RELAY_TOKEN_MAX);
+  }
+  size_t size = strlen(token) + 1;
+  char *copy = km_env_alloc(c->all->env, size);
+  if (copy == NULL) {
+    return km_fail(err, KM_ERR_NOMEM, NULL);
+  }
+  memcpy(copy, token, size);
+  km_env_free(c->all->env, c->token);
+  c->token = copy;
+  return 0;
 }
 
 km_relay_client_state km_relay_client_get_state(const km_relay_client *c) {

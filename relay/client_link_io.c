@@ -20,6 +20,7 @@ struct km_relay_link {
   km_relay_clients *all;
   km_relay_link *next;
   const km_relay_url *url;
+  const char *token; /* NULL: none */
   km_relay_link_callbacks cb;
   struct lws *wsi;
   int fd; /* until lws has it */
@@ -213,6 +214,15 @@ static int add_auth(km_relay_link *link, uint8_t **at, uint8_t *end_of) {
   return add_header(link, KM_RELAY_AUTH_HEADER ":", value, at, end_of);
 }
 
+static int add_token(km_relay_link *link, uint8_t **at, uint8_t *end_of) {
+  char value[sizeof "Bearer " + KM_RELAY_TOKEN_MAX];
+  if (link->token == NULL) {
+    return 0;
+  }
+  (void)snprintf(value, sizeof value, "Bearer %s", link->token);
+  return add_header(link, "authorization:", value, at, end_of);
+}
+
 static int on_request(km_relay_link *link, uint8_t **at, size_t room) {
   uint8_t *end_of = *at + room;
   link->phase = PHASE_HTTP;
@@ -224,7 +234,7 @@ static int on_request(km_relay_link *link, uint8_t **at, size_t room) {
     if (add_header(link, "accept:", "*/*", at, end_of) != 0) {
       return -1;
     }
-  } else if (add_auth(link, at, end_of) != 0) {
+  } else if (add_auth(link, at, end_of) != 0 || add_token(link, at, end_of) != 0) {
     return -1;
   }
   if (!link->closed && link->cb.on_request != NULL) {
@@ -493,6 +503,7 @@ int km_relay_link_new(km_relay_link **ret, km_relay_clients *all,
   }
   link->all = all;
   link->url = config->url;
+  link->token = config->token;
   link->cb = *cb;
   link->fd = config->fd;
   link->plain_get = config->plain_get;

@@ -43,6 +43,7 @@ typedef struct km_relay_link_callbacks {
 
 typedef struct km_relay_link_config {
   const km_relay_url *url; /* outlives the link */
+  const char *token;       /* outlives the link; NULL: none */
   int fd;                  /* taken over, also on failure */
   km_udp_addr remote;
   bool plain_get; /* GET /ping; otherwise the WebSocket upgrade */

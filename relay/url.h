@@ -24,4 +24,8 @@ bool km_relay_url_is_literal(const km_relay_url *url, km_udp_addr *ret);
 /* The same for a bare "192.0.2.1" or "2001:db8::1". */
 bool km_relay_host_literal(const char *host, uint16_t port, km_udp_addr *ret);
 
+/* Whether it can stand in a header: 1 to KM_RELAY_TOKEN_MAX bytes of visible ASCII. */
+#define KM_RELAY_TOKEN_MAX 512
+bool km_relay_token_is_valid(const char *token);
+
 #endif /* KM_RELAY_URL_H */

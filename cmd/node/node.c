@@ -18,6 +18,8 @@ void node_add_options(cli_option table[NODE_OPTIONS_MAX], node_options *o) {
        "relay (again for more), or default, staging, disabled", 0, 0},
       {"--relay-ca", CLI_TEXT, &o->relay_ca, "FILE", "PEM authorities of relays (default system's)",
        0, 0},
+      {"--relay-token", CLI_TEXT, &o->relay_token, "TOKEN",
+       "what these relays want to see (default $KM_RELAY_TOKEN)", 0, 0},
       {"--congestion", CLI_TEXT, &o->congestion, "NAME", "cubic (default), bbr or reno", 0, 0},
       {"--post-quantum", CLI_FLAG, &o->post_quantum, NULL, "prefer X25519MLKEM768", 0, 0},
       {"--log", CLI_TEXT, &o->log, "FILTER", "log to stderr: info,quic=debug (or KM_LOG)", 0, 0},
@@ -88,6 +90,11 @@ static int parse_relays(const cli_list *list, km_endpoint_options *ret, km_errin
     ret->relay_url_count = list->count;
   }
   return 0;
+}
+
+const char *node_relay_token(const char *option) {
+  const char *set = option != NULL ? option : getenv("KM_RELAY_TOKEN");
+  return set != NULL && set[0] != '\0' ? set : NULL;
 }
 
 static int parse_congestion(const char *text, km_endpoint_options *ret, km_errinfo *err) {
@@ -181,6 +188,7 @@ static int open_endpoint(node *n, const node_options *o, km_errinfo *err) {
   }
   n->has_relays = opt.relay_mode != KM_RELAY_DISABLED && opt.relay_mode != KM_RELAY_DIAL_ONLY;
   opt.relay_ca_file = o->relay_ca;
+  opt.relay_token = opt.relay_mode == KM_RELAY_CUSTOM ? node_relay_token(o->relay_token) : NULL;
   opt.bind = binds;
   opt.bind_count = o->bind.count;
   opt.secret_key = key;

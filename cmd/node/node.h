@@ -11,7 +11,7 @@
 
 typedef struct node_options {
   cli_list bind, relay;
-  const char *secret_key, *key_file, *relay_ca, *log, *qlog, *keylog, *congestion;
+  const char *secret_key, *key_file, *relay_ca, *relay_token, *log, *qlog, *keylog, *congestion;
   bool post_quantum, json;
 } node_options;
 
@@ -31,6 +31,9 @@ typedef struct node {
   bool ready;                       /* it ran: from now on changes are told */
   km_timer *ready_timer;
 } node;
+
+/* What --relay-token says, else the environment; NULL: neither. */
+const char *node_relay_token(const char *option);
 
 /* Opens loop and endpoint and watches signals: the first closes the endpoint. 0, or an exit status
  * after the error was printed. `node` must be zeroed. */

@@ -6,6 +6,7 @@
 #include "cmd/cli/signals_io.h"
 #include "cmd/node/node.h"
 #include "relay/client.h"
+#include "relay/url.h"
 
 #define PROBE_TIMEOUT_S 5u
 #define LOGIN_TIMEOUT_MS 12000u
@@ -14,7 +15,7 @@ typedef struct pinger {
   cli_output out;
   km_loop *loop;
   km_env env;
-  const char *url;
+  const char *url, *token;
   km_secret_key *key;
   km_relay_clients *clients;
   km_relay_probe *probe;
@@ -37,8 +38,14 @@ static void stop(pinger *p, int status) {
   km_loop_stop(p->loop);
 }
 
+/* Which relay it was, without a token that its url may have; and why. */
 static void fail(pinger *p, const km_errinfo *err) {
-  stop(p, cli_error(&p->out, cli_status_of(err->code), err));
+  km_errinfo whole = *err;
+  int url_len = (int)strcspn(p->url, "?");
+  (void)snprintf(whole.text, sizeof whole.text, "the relay %.*s does not work: %.100s",
+                 url_len < 64 ? url_len : 64, p->url,
+                 err->text[0] != '\0' ? err->text : km_strerror(err->code));
+  stop(p, cli_error(&p->out, cli_status_of(err->code), &whole));
 }
 
 /* --- the last step: the relay protocol itself ------------------------------------------------ */
@@ -65,10 +72,10 @@ static void on_state(void *ctx, km_relay_client *c, km_relay_client_state state,
 static void on_login_timeout(void *ctx) {
   pinger *p = ctx;
   p->timer = NULL;
-  km_errinfo err = {.code = KM_ERR_TIMEOUT};
-  (void)snprintf(err.text, sizeof err.text, "the relay did not finish its handshake within %u s",
+  km_errinfo err = {.code = KM_ERR_RELAY_UNREACHABLE};
+  (void)snprintf(err.text, sizeof err.text, "it did not finish its handshake within %u s",
                  LOGIN_TIMEOUT_MS / 1000);
-  stop(p, cli_error(&p->out, CLI_EXIT_UNREACHABLE, &err));
+  fail(p, &err);
 }
 
 static void log_in(pinger *p) {
@@ -76,6 +83,9 @@ static void log_in(pinger *p) {
   km_errinfo err;
   p->started = km_loop_now(p->loop);
   int rv = km_relay_client_new(&p->client, p->clients, p->url, &callbacks, &err);
+  if (rv == 0 && p->token != NULL) {
+    rv = km_relay_client_set_token(p->client, p->token, &err);
+  }
   if (rv != 0) {
     fail(p, &err);
   } else if (km_timer_start(&p->timer, p->loop, LOGIN_TIMEOUT_MS, on_login_timeout, p) != 0) {
@@ -201,6 +211,8 @@ int cmd_relay(int argc, char **argv) {
       {"--count", CLI_NUMBER, &p.count, "N", "pings (default 3)", 1, 1000},
       {"--relay-ca", CLI_TEXT, &ca_file, "FILE", "PEM authorities of relays (default system's)", 0,
        0},
+      {"--relay-token", CLI_TEXT, &p.token, "TOKEN",
+       "what the relay wants to see (default $KM_RELAY_TOKEN)", 0, 0},
       {"--log", CLI_TEXT, &log, "FILTER", "log to stderr: relay=debug", 0, 0},
       {"--json", CLI_FLAG, &json, NULL, "one JSON object a line on stdout", 0, 0},
       {0},
@@ -234,5 +246,12 @@ int cmd_relay(int argc, char **argv) {
     return cli_error(&p.out, CLI_EXIT_USAGE, &err);
   }
   p.url = url;
+  p.token = node_relay_token(p.token);
+  if (p.token != NULL && !km_relay_token_is_valid(p.token)) {
+    err = (km_errinfo){.code = KM_ERR_INVALID};
+    (void)snprintf(err.text, sizeof err.text, "--relay-token is 1 to %d visible ASCII characters",
+                   KM_RELAY_TOKEN_MAX);
+    return cli_error(&p.out, CLI_EXIT_USAGE, &err);
+  }
   return ping(&p, ca_file, log);
 }

@@ -286,6 +286,15 @@ static void options_out_of_range_are_named(void **state) {
   opt.relay_urls = urls;
   opt.relay_url_count = 1;
   expect_refusal(&opt, KM_ERR_BAD_RELAY_URL, NULL);
+  char long_token[514];
+  memset(long_token, 'a', sizeof long_token);
+  long_token[sizeof long_token - 1] = '\0';
+  const char *const tokens[] = {"", "two words", "line\r\nbreak", "\xc3\xa9", long_token};
+  for (size_t i = 0; i < sizeof tokens / sizeof tokens[0]; i++) {
+    lab_options(&opt);
+    opt.relay_token = tokens[i];
+    expect_refusal(&opt, KM_ERR_INVALID, "relay_token");
+  }
 }
 
 static void what_cannot_be_bound_or_opened_is_named(void **state) {

@@ -1,4 +1,4 @@
-/* The relays of an endpoint, over real connections to real relay servers: packets that wait, what is
+/* The relays of an endpoint, over real connections to real servers: packets that wait, what is
  * kept and what is left, who becomes home. The clock can be put forward (test/endpoint/wrap.h). */
 #include "magicsock/relays.h"
 
@@ -41,19 +41,33 @@ static void run_for_ms(int ms) {
 
 typedef struct server {
   km_relay_server *s;
+  const char *token; /* everybody has to show it; NULL: nobody */
+  unsigned denied;
+  char shown[32]; /* what the last one showed */
   char url[64];
   uint16_t port;
 } server;
 
+static void authorize(void *ctx, km_relay_server *relay, const km_relay_login *login) {
+  server *s = ctx;
+  (void)snprintf(s->shown, sizeof s->shown, "%s", login->token == NULL ? "" : login->token);
+  bool may = s->token == NULL || strcmp(s->shown, s->token) == 0;
+  s->denied += !may;
+  km_relay_server_decide(relay, login->number, may ? NULL : "no");
+}
+
 static void server_open(server *s, uint16_t port) {
   km_errinfo err = {0};
+  *s = (server){0};
   const km_udp_addr at = {.family = 4, .ip = {127, 0, 0, 1}, .port = port};
   km_relay_server_config config = {.env = &km_env_system,
                                    .loop = loop,
                                    .http = &at,
                                    .http_count = 1,
                                    .relay_over_http = true,
-                                   .version = "test"};
+                                   .version = "test",
+                                   .authorize = authorize,
+                                   .ctx = s};
   km_udp_addr bound;
   km_relay_server_limits_default(&config.limits);
   assert_int_equal(km_relay_server_new(&s->s, &config, &err), 0);
@@ -78,6 +92,7 @@ static uint64_t clients_of(const server *s) {
 typedef struct node {
   km_relays *r;
   km_secret_key *key;
+  const char *token;
   km_id id;
   km_path_key from; /* of the last batch */
   unsigned batches, segments, homes, lost;
@@ -112,6 +127,7 @@ static int node_try(node *n, const km_env *env, const char *const *urls, size_t 
                     const char *ca_file, km_errinfo *err) {
   const km_magicsock_relay_config relay = {.key = n->key,
                                            .ca_file = ca_file,
+                                           .token = n->token,
                                            .urls = urls,
                                            .url_count = count,
                                            .on_home = on_home,
@@ -127,12 +143,16 @@ static int node_try(node *n, const km_env *env, const char *const *urls, size_t 
   return km_relays_new(&n->r, &config, err);
 }
 
-static void node_open(node *n, const char *const *urls, size_t count) {
+static void node_open_with(node *n, const char *const *urls, size_t count, const char *token) {
   km_errinfo err = {0};
-  *n = (node){0};
+  *n = (node){.token = token};
   assert_int_equal(km_secret_key_generate(&n->key), 0);
   km_secret_key_id(n->key, &n->id);
   assert_int_equal(node_try(n, &km_env_system, urls, count, NULL, &err), 0);
+}
+
+static void node_open(node *n, const char *const *urls, size_t count) {
+  node_open_with(n, urls, count, NULL);
 }
 
 static void node_close(node *n) {
@@ -416,6 +436,30 @@ static void a_changed_network_dials_at_once(void **state) {
   server_close(&again);
 }
 
+static void only_own_relays_see_the_token(void **state) {
+  (void)state;
+  server own, other;
+  node n, poor;
+  server_open(&own, 0);
+  server_open(&other, 0);
+  own.token = "secret";
+  const char *urls[] = {own.url};
+  node_open(&poor, urls, 1);
+  WAIT_FOR(own.denied > 0);
+  assert_int_equal(homes_of(&poor), 0);
+  node_open_with(&n, urls, 1, "secret");
+  WAIT_FOR(homes_of(&n) == 1);
+  assert_string_equal(own.shown, "secret");
+  km_path_key to = key_to(&n, other.url, &poor.id);
+  assert_int_equal(send_batch(&n, &to, 1, 1), 0);
+  WAIT_FOR(clients_of(&other) == 1);
+  assert_string_equal(other.shown, "");
+  node_close(&n);
+  node_close(&poor);
+  server_close(&own);
+  server_close(&other);
+}
+
 /* --- errors ---------------------------------------------------------------------------------- */
 
 static void a_bad_ca_file_is_told_at_once(void **state) {
@@ -465,6 +509,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(the_standby_takes_over, setup, teardown),
       cmocka_unit_test_setup_teardown(one_dead_relay_does_not_delay_the_other, setup, teardown),
       cmocka_unit_test_setup_teardown(a_changed_network_dials_at_once, setup, teardown),
+      cmocka_unit_test_setup_teardown(only_own_relays_see_the_token, setup, teardown),
       cmocka_unit_test_setup_teardown(a_bad_ca_file_is_told_at_once, setup, teardown),
       cmocka_unit_test_setup_teardown(memory_that_runs_out_leaves_nothing, setup, teardown),
   };

@@ -117,6 +117,9 @@ typedef struct km_endpoint_options {
   size_t relay_url_count;
   const char *relay_ca_file; /**< PEM file of the authorities that relays' certificates may come
                                   from; NULL = the system's trust store */
+  const char *relay_token; /**< what the endpoint's own relays want to see (Authorization: Bearer),
+                                  1 to 512 visible ASCII characters; relays that only an address
+                                  names never get it; NULL = none */
 
   km_congestion congestion; /**< default KM_CC_CUBIC */
   bool prefer_post_quantum; /**< offer X25519MLKEM768 first (default false, as iroh) */
