@@ -135,7 +135,9 @@ static void answer(stun_socket *so, packet *p, size_t len) {
   p->msg.msg_flags = 0;
   /* A full socket buffer (EAGAIN, ENOBUFS) is a reason to say less, not to wait: clients ask
    * again. */
-  if (sendmsg(so->fd, &p->msg, MSG_DONTWAIT) < 0) {
+  ssize_t sent = sendmsg(so->fd, &p->msg, MSG_DONTWAIT);
+  p->bytes = (struct iovec){.iov_len = 0}; /* the answer ends here */
+  if (sent < 0) {
     s->stats.send_dropped++;
   } else if (request.unknown_count > 0) {
     s->stats.refused++;
@@ -204,7 +206,7 @@ static bool bind_socket(stun_socket *so, const km_udp_addr *to) {
 static int open_socket(km_stun_server *s, const km_udp_addr *to, km_errinfo *err) {
   stun_socket *so = &s->sockets[s->count];
   char text[KM_UDP_ADDR_TEXT_CAP];
-  if (km_udp_addr_format(to, text, sizeof text) < 0) {
+  if (to->family == 0 || km_udp_addr_format(to, text, sizeof text) < 0) {
     return km_fail(err, KM_ERR_INVALID, "a STUN server needs an address to bind");
   }
   *so = (stun_socket){.server = s};

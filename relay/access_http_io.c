@@ -266,6 +266,12 @@ static void on_dialled(void *ctx, int fd, const km_udp_addr *remote, const km_er
   ask *q = ctx;
   km_relay_dial_free(q->dial);
   q->dial = NULL;
+  if (q->state == ASK_DONE) { /* its time was over in this very turn */
+    if (fd >= 0) {
+      (void)close(fd); /* nothing was written to it */
+    }
+    return;
+  }
   if (fd < 0) {
     finish(q, false, err->text);
     return;

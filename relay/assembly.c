@@ -26,13 +26,13 @@ void km_assembly_pool_clear(km_assembly_pool *pool) {
   }
 }
 
-static km_assembly_buffer *take(km_assembly_pool *pool, size_t need) {
+static int take(km_assembly_pool *pool, size_t need, km_assembly_buffer **ret) {
   unsigned size = 0;
   while (sizes[size] < need) {
     size++;
   }
   if (sizes[size] > pool->max_bytes - pool->bytes) {
-    return NULL;
+    return KM_ERR_LIMIT;
   }
   km_assembly_buffer *b = pool->spare[size];
   if (b != NULL) {
@@ -41,11 +41,13 @@ static km_assembly_buffer *take(km_assembly_pool *pool, size_t need) {
   } else {
     b = km_env_alloc(pool->env, sizeof *b + sizes[size]);
   }
-  if (b != NULL) {
-    b->size = size;
-    pool->bytes += sizes[size];
+  if (b == NULL) {
+    return KM_ERR_NOMEM;
   }
-  return b;
+  b->size = size;
+  pool->bytes += sizes[size];
+  *ret = b;
+  return 0;
 }
 
 static void give_back(km_assembly_pool *pool, km_assembly_buffer *b) {
@@ -60,6 +62,35 @@ static void give_back(km_assembly_pool *pool, km_assembly_buffer *b) {
   pool->spares[size]++;
 }
 
+static void list(km_assembly *a, km_assembly_pool *pool) {
+  a->older = pool->newest;
+  a->newer = NULL;
+  *(pool->newest == NULL ? &pool->oldest : &pool->newest->newer) = a;
+  pool->newest = a;
+}
+
+static void unlist(km_assembly *a, km_assembly_pool *pool) {
+  *(a->older == NULL ? &pool->oldest : &a->older->newer) = a->newer;
+  *(a->newer == NULL ? &pool->newest : &a->newer->older) = a->older;
+}
+
+/* Room for `need` bytes; keeps those that are there. */
+static int make_room(km_assembly *a, km_assembly_pool *pool, size_t need) {
+  km_assembly_buffer *b = NULL;
+  int rv = take(pool, need, &b);
+  if (rv != 0) {
+    return rv;
+  }
+  if (a->buffer == NULL) {
+    list(a, pool);
+  } else {
+    memcpy(b->bytes, a->buffer->bytes, a->len);
+    give_back(pool, a->buffer);
+  }
+  a->buffer = b;
+  return 0;
+}
+
 int km_assembly_add(km_assembly *a, km_assembly_pool *pool, const uint8_t *bytes, size_t len,
                     size_t max) {
   if (len > max || a->len > max - len) {
@@ -67,15 +98,10 @@ int km_assembly_add(km_assembly *a, km_assembly_pool *pool, const uint8_t *bytes
   }
   size_t need = a->len + len;
   if (a->buffer == NULL || need > sizes[a->buffer->size]) {
-    km_assembly_buffer *b = take(pool, need);
-    if (b == NULL) {
-      return KM_ERR_NOMEM;
+    int rv = make_room(a, pool, need);
+    if (rv != 0) {
+      return rv;
     }
-    if (a->buffer != NULL) {
-      memcpy(b->bytes, a->buffer->bytes, a->len);
-      give_back(pool, a->buffer);
-    }
-    a->buffer = b;
   }
   if (len > 0) {
     memcpy(a->buffer->bytes + a->len, bytes, len);
@@ -91,6 +117,7 @@ const uint8_t *km_assembly_bytes(const km_assembly *a) {
 void km_assembly_reset(km_assembly *a, km_assembly_pool *pool) {
   if (a->buffer != NULL) {
     give_back(pool, a->buffer);
+    unlist(a, pool);
   }
   *a = (km_assembly){0};
 }

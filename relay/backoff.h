@@ -6,6 +6,9 @@
 
 #define KM_RELAY_BACKOFF_FIRST (10 * KM_NS_PER_MS)
 #define KM_RELAY_BACKOFF_MAX (16 * KM_NS_PER_S)
+/* The ceiling while connections of peers may still be waiting for the relay. */
+#define KM_RELAY_BACKOFF_MISSED (4 * KM_NS_PER_S)
+#define KM_RELAY_MISSED_FOR (30 * KM_NS_PER_S)   /* QUIC's usual idle timeout */
 #define KM_RELAY_BACKOFF_SHORT (1 * KM_NS_PER_S) /* the ceiling while a relay says it restarts */
 #define KM_RELAY_AGAIN_MAX (100 * KM_NS_PER_MS)  /* after a connection that worked */
 

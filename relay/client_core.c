@@ -20,11 +20,19 @@ void km_relay_core_init(km_relay_core *c, const km_env *env, const km_secret_key
   memset(c, 0, sizeof *c);
   c->env = env;
   c->key = key;
+  c->down_since = now;
   begin_attempt(c, now);
 }
 
 static uint64_t ms(uint32_t value, uint32_t most) {
   return (uint64_t)(value < most ? value : most) * KM_NS_PER_MS;
+}
+
+/* For a while, without another endpoint that took our id: two of them would throw each other out of
+ * a relay that keeps one connection only, over and over. */
+static bool has_worked(const km_relay_core *c, km_ts now, bool was_connected) {
+  return was_connected && c->had_pong && !c->elsewhere &&
+         now - c->connected_at >= KM_RELAY_SHORT_SESSION;
 }
 
 /* How long to wait after an end: as the relay asked for when it restarts, hardly at all when the
@@ -40,11 +48,16 @@ static uint64_t choose_wait(km_relay_core *c, km_ts now, bool was_connected) {
   if (now < c->restart_until) {
     return km_relay_backoff_next(&c->backoff, c->env, KM_RELAY_BACKOFF_SHORT);
   }
-  if (was_connected && c->had_pong && now - c->connected_at >= KM_RELAY_SHORT_SESSION) {
+  if (has_worked(c, now, was_connected)) {
     c->backoff.tries = 0;
     return km_relay_jitter(c->env, KM_RELAY_AGAIN_MAX);
   }
-  return km_relay_backoff_next(&c->backoff, c->env, KM_RELAY_BACKOFF_MAX);
+  if (was_connected && c->elsewhere && c->backoff.tries < KM_RELAY_CONTESTED_TRIES) {
+    c->backoff.tries = KM_RELAY_CONTESTED_TRIES;
+  }
+  return km_relay_backoff_next(&c->backoff, c->env,
+                               now - c->down_since < KM_RELAY_MISSED_FOR ? KM_RELAY_BACKOFF_MISSED
+                                                                         : KM_RELAY_BACKOFF_MAX);
 }
 
 void km_relay_core_lost(km_relay_core *c, km_ts now, const km_errinfo *why) {
@@ -52,6 +65,7 @@ void km_relay_core_lost(km_relay_core *c, km_ts now, const km_errinfo *why) {
     return;
   }
   bool was_connected = c->state == KM_RELAY_CLIENT_CONNECTED;
+  c->down_since = was_connected ? now : c->down_since;
   c->failures++;
   c->why = *why;
   c->state = KM_RELAY_CLIENT_WAITING;

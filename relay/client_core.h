@@ -12,7 +12,8 @@
 #define KM_RELAY_ATTEMPT_DEADLINE (10 * KM_NS_PER_S) /* from the name to the confirmation */
 #define KM_RELAY_RESTART_WAIT_MAX_MS (60 * 1000)     /* a relay's wishes go so far ... */
 #define KM_RELAY_RESTART_TRY_MAX_MS (10 * 60 * 1000)
-#define KM_RELAY_SHORT_SESSION KM_NS_PER_S /* a shorter one does not reset the back-off */
+#define KM_RELAY_SHORT_SESSION (10 * KM_NS_PER_S) /* a shorter one does not reset the back-off */
+#define KM_RELAY_CONTESTED_TRIES 7 /* of the back-off, at least, where another has our id */
 
 /* For the shell; it takes the bits away as it does them, in this order. */
 enum {
@@ -42,6 +43,7 @@ typedef struct km_relay_core {
   km_relay_version version;
   km_relay_client_handshake hs;
   km_ts attempt_deadline; /* while connecting */
+  km_ts down_since;       /* while it is not connected */
   km_ts connected_at;
   km_ts retry_at; /* while waiting */
   km_ts last_rx;  /* 0: never */

@@ -384,9 +384,10 @@ int km_relay_client_new(km_relay_client **ret, km_relay_clients *all, const char
   c->cb = *cb;
   km_relay_queue_init(&c->queue, all->env);
   int rv = copy_url(c, url, err);
-  if (rv == 0 && (km_deadline_new(&c->timer, all->loop, on_timer, c) != 0 ||
-                  km_defer_new(&c->later, all->loop, on_later, c) != 0)) {
-    rv = km_fail(err, KM_ERR_NOMEM, NULL);
+  if (rv == 0) {
+    rv = km_deadline_new(&c->timer, all->loop, on_timer, c);
+    rv = rv == 0 ? km_defer_new(&c->later, all->loop, on_later, c) : rv;
+    rv = rv == 0 ? 0 : km_fail(err, rv, NULL); /* descriptors, or memory */
   }
   if (rv != 0) {
     km_relay_client_free(c);

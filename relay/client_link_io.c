@@ -11,6 +11,7 @@
 
 #include "relay/auth.h"
 #include "relay/client_queue.h"
+#include "relay/trust_io.h"
 
 _Static_assert(LWS_PRE <= KM_RELAY_QUEUE_ROOM, "the queue leaves too little room before a frame");
 
@@ -132,11 +133,15 @@ static const char *explain_tls(int number) {
     return "its certificate has expired";
   case 150:
     return "its certificate is not valid yet; is the clock right?";
+  case 326:
+  case 328:
+    return "it does not speak TLS 1.3 at this port";
+  case 0:
   case 308:
   case 397:
     return "it hung up";
   default:
-    return number != 0 ? wolfSSL_ERR_reason_error_string((unsigned long)number) : NULL;
+    return wolfSSL_ERR_reason_error_string((unsigned long)number);
   }
 }
 
@@ -147,10 +152,9 @@ static void fail_tls(km_relay_link *link, const char *text) {
   if (what == NULL || sscanf(what, "unk %d", &number) != 1) {
     number = 0;
   }
-  const char *reason = explain_tls(number);
   km_errinfo why;
   (void)km_fail(&why, KM_ERR_RELAY_TLS, "TLS with %.80s failed: %s", link->url->host,
-                reason != NULL ? reason : text);
+                explain_tls(number));
   end(link, &why);
 }
 
@@ -528,50 +532,6 @@ int km_relay_clients_proxy(km_relay_proxy *ret, const km_relay_url *url, km_erri
   return km_relay_proxy_choose(ret, url, read_env, NULL, err);
 }
 
-/* Where systems keep the authorities they trust. */
-static const char *find_trust(void) {
-  static const char *const files[] = {"/etc/ssl/certs/ca-certificates.crt",
-                                      "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem",
-                                      "/etc/ssl/cert.pem"};
-  const char *named = getenv("SSL_CERT_FILE");
-  if (named != NULL && *named != '\0') {
-    return named;
-  }
-  for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
-    if (access(files[i], R_OK) == 0) {
-      return files[i];
-    }
-  }
-  return NULL;
-}
-
-static int load_trust(km_relay_clients *all, const char *ca_file, km_errinfo *err) {
-  all->tls = wolfSSL_CTX_new(wolfTLSv1_3_client_method());
-  if (all->tls == NULL) {
-    return km_fail(err, KM_ERR_NOMEM, NULL);
-  }
-  wolfSSL_CTX_set_verify(all->tls, WOLFSSL_VERIFY_PEER, NULL);
-  const char *file = ca_file != NULL ? ca_file : find_trust();
-  if (ca_file != NULL && access(ca_file, R_OK) != 0) {
-    int sys_errno = errno;
-    int code = sys_errno == ENOENT ? KM_ERR_FILE_NOT_FOUND : KM_ERR_RELAY_TLS;
-    return km_fail(err, code, "cannot read the CA file %.100s: %s", ca_file, strerror(sys_errno));
-  }
-  bool own = ca_file != NULL;
-  unsigned flags =
-      own ? WOLFSSL_LOAD_FLAG_NONE : WOLFSSL_LOAD_FLAG_IGNORE_ERR | WOLFSSL_LOAD_FLAG_DATE_ERR_OKAY;
-  int rv = file != NULL ? wolfSSL_CTX_load_verify_locations_ex(all->tls, file, NULL, flags) : 0;
-  if (rv != WOLFSSL_SUCCESS && own) {
-    return km_fail(err, KM_ERR_RELAY_TLS, "the CA file %.100s holds no usable certificate (PEM)",
-                   ca_file);
-  }
-  if (rv != WOLFSSL_SUCCESS) {
-    KM_LOG(&all->env->logger, KM_LOG_WARN, KM_LOGC_RELAY, NULL, NULL, "no-trust-store",
-           "no authorities found on this system: set SSL_CERT_FILE, or name a CA file");
-  }
-  return 0;
-}
-
 static int make_context(km_relay_clients *all, km_errinfo *err) {
   struct lws_context_creation_info info = {
       .port = CONTEXT_PORT_NO_LISTEN,
@@ -610,7 +570,7 @@ int km_relay_clients_new(km_relay_clients **ret, const km_relay_clients_config *
       memcpy(all->user_agent, config->user_agent, size);
     }
   }
-  rv = rv == 0 ? load_trust(all, config->ca_file, err) : rv;
+  rv = rv == 0 ? km_relay_trust_new(&all->tls, all->env, config->ca_file, err) : rv;
   rv = rv == 0 ? make_context(all, err) : rv;
   if (rv != 0) {
     km_relay_clients_free(all);

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -9,17 +10,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <keymesh/uv.h>
-
 #include "base/udp_addr.h"
 #include "relay/connect_order.h"
-
-/* A name being looked up. libuv may be in the middle of it when nobody wants it any more, so it
- * lives for itself. */
-typedef struct lookup {
-  uv_getaddrinfo_t req;
-  km_relay_dial *dial; /* NULL: given up */
-} lookup;
+#include "relay/resolve_io.h"
 
 typedef struct attempt {
   km_relay_dial *dial;
@@ -37,7 +30,7 @@ struct km_relay_dial {
   km_relay_dial_fn fn;
   void *ctx;
 
-  lookup *lookup;
+  km_resolve *lookup;
   int lookup_status;
   km_deadline *timer;
   km_defer *later; /* goes on after what must not call back itself */
@@ -68,11 +61,8 @@ static void stop(attempt *a) {
 }
 
 static void forget_lookup(km_relay_dial *d) {
-  if (d->lookup != NULL) {
-    d->lookup->dial = NULL;
-    (void)uv_cancel((uv_req_t *)&d->lookup->req); /* fails when a thread is at it */
-    d->lookup = NULL;
-  }
+  km_resolve_free(d->lookup);
+  d->lookup = NULL;
 }
 
 static void stop_all(km_relay_dial *d) {
@@ -261,49 +251,19 @@ static void set_addresses(km_relay_dial *d, km_udp_addr *addrs, size_t count) {
 
 /* --- the name -------------------------------------------------------------------------------- */
 
-static void take_addresses(km_relay_dial *d, const struct addrinfo *list) {
+static void on_looked_up(void *ctx, const km_resolve_result *result) {
+  km_relay_dial *d = ctx;
+  forget_lookup(d);
+  d->lookup_status = result->status;
   km_udp_addr addrs[KM_RELAY_MAX_ADDRESSES];
-  size_t count = 0;
-  for (; list != NULL && count < KM_RELAY_MAX_ADDRESSES; list = list->ai_next) {
-    count += km_udp_addr_from_sockaddr(&addrs[count], list->ai_addr, list->ai_addrlen) ? 1 : 0;
-  }
-  set_addresses(d, addrs, count);
-}
-
-/* Not a callback of ours: the loop's turn has not begun for us. */
-static void on_looked_up(uv_getaddrinfo_t *req, int status, struct addrinfo *list) {
-  lookup *l = req->data;
-  km_relay_dial *d = l->dial;
-  if (d != NULL) {
-    d->lookup = NULL;
-    d->lookup_status = status;
-    if (status == 0) {
-      take_addresses(d, list);
-    }
-    km_defer_run(d->later);
-  }
-  uv_freeaddrinfo(list);
-  km_env_free(&km_env_system, l); /* may outlive every environment */
+  memcpy(addrs, result->addrs, sizeof addrs);
+  set_addresses(d, addrs, result->count);
+  km_defer_run(d->later);
 }
 
 static int look_up(km_relay_dial *d, uint16_t port) {
-  char service[8];
-  (void)snprintf(service, sizeof service, "%u", (unsigned)port);
-  const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
-  lookup *l = km_env_zalloc(&km_env_system, 1, sizeof *l);
-  if (l == NULL) {
-    return KM_ERR_NOMEM;
-  }
-  l->dial = d;
-  l->req.data = l;
-  if (uv_getaddrinfo(km_loop_uv(d->loop), &l->req, on_looked_up, host_of(d), service, &hints) !=
-      0) {
-    km_env_free(&km_env_system, l);
-    return KM_ERR_NOMEM;
-  }
-  d->lookup = l;
   km_deadline_set(d->timer, km_loop_now(d->loop) + KM_RELAY_DNS_DEADLINE);
-  return 0;
+  return km_resolve_new(&d->lookup, d->env, d->loop, host_of(d), port, on_looked_up, d);
 }
 
 static void on_timer(void *ctx) {
@@ -322,7 +282,7 @@ static void on_later(void *ctx) {
   if (d->count == 0) {
     (void)km_fail(&d->err, KM_ERR_RELAY_UNREACHABLE, "cannot resolve the name %.80s: %s",
                   host_of(d),
-                  d->lookup_status != 0 ? uv_strerror(d->lookup_status) : "it has no address");
+                  d->lookup_status != 0 ? gai_strerror(d->lookup_status) : "it has no address");
   }
   go_on(d);
 }

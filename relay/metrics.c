@@ -82,6 +82,9 @@ static void put_clients(text *t, const km_relay_server_stats *s) {
   put_gauge(t, RELAY "clients", s->clients, "Clients that are logged in.");
   put_gauge(t, RELAY "ids", s->ids, "Different ids among them.");
   put_gauge(t, RELAY "queued_bytes", s->queued_bytes, "Bytes that wait for slow clients.");
+  put_gauge(t, RELAY "partial_bytes", s->partial_bytes, "Bytes of messages that came in part.");
+  put_counter(t, RELAY "partial_cut", s->partial_cut,
+              "Clients cut off in mid-message, as others needed the room.");
   put_counter(t, RELAY "logins_header", s->logins_header, "Ids proven by the request's header.");
   put_counter(t, RELAY "logins_challenge", s->logins_challenge, "Ids proven by the challenge.");
   put_counter(t, RELAY "logins_denied", s->logins_denied, "Clients that access control denied.");
@@ -116,6 +119,14 @@ static void put_stun(text *t, const km_stun_server_stats *s) {
   put_counter(t, "stun_failures", s->send_dropped, "Answers that the system did not take.");
 }
 
+static void put_asker(text *t, const km_relay_asker_stats *s) {
+  put_counter(t, RELAY "access_asked", s->asked, "Questions to the access server.");
+  put_counter(t, RELAY "access_allowed", s->allowed, "Of them, those answered with yes.");
+  put_counter(t, RELAY "access_denied", s->denied, "Of them, those answered with no.");
+  put_counter(t, RELAY "access_failed", s->failed, "Of them, those without a usable answer.");
+  put_gauge(t, RELAY "access_waiting", s->in_flight + s->waiting, "Questions that are open now.");
+}
+
 static void put_bytes(text *t, const char *name, int64_t value, const char *help) {
   if (value >= 0) {
     put_gauge(t, name, (uint64_t)value, help);
@@ -145,6 +156,9 @@ int km_relay_metrics_write(char *ret, size_t cap, const km_relay_metrics *m) {
     put_packets(&t, &m->relay);
     put_clients(&t, &m->relay);
     put_connections(&t, &m->relay);
+  }
+  if (m->has_asker) {
+    put_asker(&t, &m->asker);
   }
   if (m->has_stun) {
     put_stun(&t, &m->stun);

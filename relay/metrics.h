@@ -4,6 +4,7 @@
 #define KM_RELAY_METRICS_H
 
 #include "holepunch/stun_server_io.h"
+#include "relay/access_http_io.h"
 #include "relay/server.h"
 
 #define KM_RELAY_METRICS_TYPE "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -18,9 +19,10 @@ typedef struct km_process_stats {
 
 typedef struct km_relay_metrics {
   const char *version;
-  bool has_relay, has_stun; /* that it runs at all */
+  bool has_relay, has_stun, has_asker; /* that it runs at all */
   km_relay_server_stats relay;
   km_stun_server_stats stun;
+  km_relay_asker_stats asker;
   km_process_stats process;
 } km_relay_metrics;
 

@@ -15,6 +15,7 @@ struct km_relay_metrics_server {
   km_relay_metrics_config config;
   km_lws *lws;
   km_udp_addr bound;
+  char host[KM_UDP_ADDR_TEXT_CAP]; /* lws keeps a pointer to it */
   unsigned open;
 };
 
@@ -63,6 +64,9 @@ static int on_request(km_relay_metrics_server *s, struct lws *wsi, const char *u
 static int on_lws(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
                   size_t len) {
   km_relay_metrics_server *s = wsi != NULL ? km_lws_user(lws_get_context(wsi)) : NULL;
+  if (s == NULL) {
+    return km_lws_callback(wsi, reason, user, in, len);
+  }
   switch (reason) {
   case LWS_CALLBACK_FILTER_NETWORK_CONNECTION:
     return s->open >= CONNECTIONS ? -1 : 0;
@@ -119,7 +123,6 @@ static const char *interface_of(char buf[KM_UDP_ADDR_TEXT_CAP], const km_udp_add
 }
 
 static int listen_on(km_relay_metrics_server *s, km_errinfo *err) {
-  char buf[KM_UDP_ADDR_TEXT_CAP];
   const km_udp_addr *at = &s->config.bind;
   int rv = try_bind(at, err);
   if (rv != 0) {
@@ -128,7 +131,7 @@ static int listen_on(km_relay_metrics_server *s, km_errinfo *err) {
   struct lws_context_creation_info info = {
       .vhost_name = "metrics",
       .port = at->port,
-      .iface = interface_of(buf, at),
+      .iface = interface_of(s->host, at),
       .protocols = protocols,
       .options = LWS_SERVER_OPTION_FAIL_UPON_UNABLE_TO_BIND |
                  (at->family == 4 ? LWS_SERVER_OPTION_DISABLE_IPV6 : 0),

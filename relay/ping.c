@@ -26,7 +26,8 @@ void km_relay_ping_start(km_relay_ping *p, const km_env *env, km_ts now, uint64_
 
 void km_relay_ping_heard(km_relay_ping *p, km_ts now) {
   if (p->waiting) {
-    p->deadline = now + p->patience;
+    km_ts most = p->sent + KM_RELAY_PONG_STUCK, next = now + p->patience;
+    p->deadline = next < most ? next : most;
   }
   p->next = now + KM_RELAY_PING_INTERVAL;
 }

@@ -9,6 +9,8 @@
 #define KM_RELAY_PING_INTERVAL (15 * KM_NS_PER_S) /* of silence */
 #define KM_RELAY_PONG_MIN (500 * KM_NS_PER_MS)
 #define KM_RELAY_PONG_MAX (5 * KM_NS_PER_S)
+/* Behind other frames a pong may come this late: who talks on and takes nothing in is lost, too. */
+#define KM_RELAY_PONG_STUCK (45 * KM_NS_PER_S)
 
 typedef struct km_relay_ping {
   bool waiting;  /* for a pong to `bytes` */

@@ -1,25 +1,35 @@
 /* What Linux says about this process in /proc; elsewhere what POSIX knows. */
 #include <dirent.h>
-#include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "relay/metrics_io.h"
 
+/* The text of a small file, "" when there is none. */
+static const char *read_text(char *buf, size_t cap, const char *path) {
+  FILE *file = fopen(path, "re");
+  size_t len = file == NULL ? 0 : fread(buf, 1, cap - 1, file);
+  if (file != NULL) {
+    (void)fclose(file); /* was only read */
+  }
+  buf[len] = '\0';
+  return buf;
+}
+
+/* /proc/self/statm: pages in all, and resident. */
 static void read_memory(km_process_stats *ret) {
-  FILE *file = fopen("/proc/self/statm", "re");
-  int64_t total, resident;
-  if (file == NULL) {
-    return;
-  }
-  if (fscanf(file, "%" SCNd64 " %" SCNd64, &total, &resident) == 2) {
-    int64_t page = sysconf(_SC_PAGESIZE);
+  char text[256], *end;
+  const char *at = read_text(text, sizeof text, "/proc/self/statm");
+  int64_t page = sysconf(_SC_PAGESIZE);
+  int64_t total = strtoll(at, &end, 10);
+  if (end > at && *end == ' ') {
     ret->virtual_bytes = total * page;
-    ret->resident_bytes = resident * page;
+    ret->resident_bytes = strtoll(end, NULL, 10) * page;
   }
-  (void)fclose(file); /* was only read */
 }
 
 static void count_fds(km_process_stats *ret) {
@@ -36,28 +46,18 @@ static void count_fds(km_process_stats *ret) {
 }
 
 /* Field 22 of /proc/self/stat: ticks after boot. The name in field 2 may have blanks and brackets
- * in it, so counting begins behind the last bracket. */
+ * in it, so counting begins behind the last bracket, with field 3. */
 static void read_start(km_process_stats *ret) {
-  FILE *file = fopen("/proc/self/stat", "re");
-  unsigned long long ticks;
-  struct timespec up, now;
-  if (file == NULL) {
-    return;
-  }
   char text[1024];
-  size_t len = fread(text, 1, sizeof text - 1, file);
-  (void)fclose(file); /* was only read */
-  text[len] = '\0';
-  const char *at = NULL;
-  for (const char *p = text; *p != '\0'; p++) {
-    at = *p == ')' ? p + 1 : at;
+  struct timespec up, now;
+  const char *at = strrchr(read_text(text, sizeof text, "/proc/self/stat"), ')');
+  for (int field = 2; at != NULL && field < 22; field++) {
+    at = strchr(at + 1, ' ');
   }
-  if (at != NULL &&
-      sscanf(at,
-             " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
-             &ticks) == 1 &&
-      clock_gettime(CLOCK_BOOTTIME, &up) == 0 && clock_gettime(CLOCK_REALTIME, &now) == 0) {
-    double age = (double)up.tv_sec - (double)ticks / (double)sysconf(_SC_CLK_TCK);
+  if (at != NULL && clock_gettime(CLOCK_BOOTTIME, &up) == 0 &&
+      clock_gettime(CLOCK_REALTIME, &now) == 0) {
+    double ticks = (double)strtoull(at, NULL, 10);
+    double age = (double)up.tv_sec - ticks / (double)sysconf(_SC_CLK_TCK);
     ret->start_time = (double)now.tv_sec - age;
   }
 }

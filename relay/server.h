@@ -14,15 +14,18 @@ typedef struct km_relay_server km_relay_server;
 
 #define KM_RELAY_SERVER_MAX_BINDS 8
 
-/* A number of 0 is no limit, except for times. */
+/* A number of 0 is no limit, except for times. Connections are never more than RLIMIT_NOFILE has
+ * room for. */
 typedef struct km_relay_server_limits {
   uint32_t connections;          /* of any kind, all together */
   uint32_t connections_per_addr; /* of one IPv4 address or IPv6 /64 */
   uint32_t accepts_per_second, accept_burst;
-  uint64_t rx_bytes_per_second, rx_burst; /* a client; reading pauses, nothing is dropped */
-  uint32_t establish_timeout_ms;          /* from accept to login, or to the end of a request */
-  uint32_t write_timeout_ms;              /* a client that reads nothing for so long is cut off */
-  uint64_t queued_bytes;                  /* waiting for slow clients, over all of them */
+  /* Of a client; reading pauses, nothing is dropped. No burst: that of a tenth of a second. */
+  uint64_t rx_bytes_per_second, rx_burst;
+  uint32_t establish_timeout_ms; /* from accept to login, or to the end of the last request */
+  uint32_t write_timeout_ms;     /* a client that reads nothing for so long is cut off */
+  uint64_t queued_bytes;         /* waiting for slow clients, over all of them */
+  uint64_t partial_bytes; /* of messages that came in part; beyond it the oldest is cut off */
 } km_relay_server_limits;
 
 void km_relay_server_limits_default(km_relay_server_limits *ret);
@@ -89,7 +92,9 @@ typedef struct km_relay_server_stats {
   uint64_t dropped_absent, dropped_full, dropped_others;
   uint64_t gone_sent, pings_rx, pings_tx, pongs_rx;
   uint64_t replaced, rate_limited, bad_messages;
-  uint64_t queued_bytes; /* now */
+  uint64_t queued_bytes;  /* now */
+  uint64_t partial_bytes; /* now */
+  uint64_t partial_cut;   /* clients cut off in mid-message, as others needed the room */
 } km_relay_server_stats;
 void km_relay_server_get_stats(const km_relay_server *s, km_relay_server_stats *ret);
 

@@ -1,12 +1,14 @@
 /* What the relay server answers over HTTP, and which upgrades it takes. */
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/env.h"
 #include "relay/server_impl.h"
 
 #define HEADERS_MAX 2048
-#define CHALLENGE_MAX 63 /* as iroh-relay/src/server.rs */
+#define PROTOCOLS_MAX 120 /* bytes of a list of them; lws has room for no more */
+#define CHALLENGE_MAX 63  /* as iroh-relay/src/server.rs */
 
 static const char page[] =
     "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Relay</title></head>\n"
@@ -105,6 +107,7 @@ static int reply_page(km_server_conn *c, const char *uri) {
     return reply(c, &(answer){200, "application/json", body, NULL, NULL});
   }
   if (strcmp(uri, "/relay") == 0) {
+    c->s->stats.bad_upgrades++;
     return reply(c, &(answer){400, "text/plain", "a WebSocket upgrade was expected\n", NULL, NULL});
   }
   return reply(c, &(answer){404, "text/plain", "Not Found", NULL, NULL});
@@ -112,6 +115,10 @@ static int reply_page(km_server_conn *c, const char *uri) {
 
 int km_server_http(km_server_conn *c, const char *uri) {
   int rv;
+  if (lws_hdr_total_length(c->wsi, WSI_TOKEN_GET_URI) == 0) {
+    (void)reply(c, &(answer){404, NULL, NULL, NULL, NULL}); /* what else it sends is not wanted */
+    return -1;
+  }
   if (strcmp(uri, "/generate_204") == 0) {
     rv = reply_generate_204(c);
   } else if (serves_all(c)) {
@@ -129,29 +136,78 @@ static int refuse(km_server_conn *c, const char *why, const char *name, const ch
   return reply(c, &(answer){400, "text/plain", why, name, value}) == 0 ? 1 : -1;
 }
 
-static bool offers(struct lws *wsi, const char *protocol) {
-  char list[128];
-  size_t want = strlen(protocol);
-  int n = lws_hdr_copy(wsi, list, sizeof list, WSI_TOKEN_PROTOCOL);
-  for (const char *at = list; n > 0 && *at != '\0';) {
-    at += strspn(at, ", \t");
-    size_t len = strcspn(at, ", \t");
-    if (len == want && memcmp(at, protocol, len) == 0) {
+/* The word of a comma-separated list that starts at `*at`, which moves behind it. 0: no more. */
+static size_t next_word(const char **at, const char **ret) {
+  *ret = *at += strspn(*at, ", \t");
+  size_t len = strcspn(*at, ", \t");
+  *at += len;
+  return len;
+}
+
+static bool has_word(const char *list, const char *word,
+                     int (*compare)(const char *, const char *, size_t)) {
+  const char *found;
+  for (size_t len; (len = next_word(&list, &found)) > 0;) {
+    if (len == strlen(word) && compare(found, word, len) == 0) {
       return true;
     }
-    at += len;
   }
   return false;
 }
 
+/* The highest version that is offered; 0: none, or the list is none that lws can read. */
+static km_relay_version choose_version(struct lws *wsi) {
+  char list[PROTOCOLS_MAX];
+  if (lws_hdr_copy(wsi, list, sizeof list, WSI_TOKEN_PROTOCOL) <= 0 ||
+      list[strspn(list, ", \t-._abcdefghijklmnopqrstuvwxyz"
+                        "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")] != '\0') {
+    return 0;
+  }
+  return has_word(list, KM_RELAY_PROTOCOL_V2, strncmp)   ? KM_RELAY_V2
+         : has_word(list, KM_RELAY_PROTOCOL_V1, strncmp) ? KM_RELAY_V1
+                                                         : 0;
+}
+
+/* lws takes the first version of the client's list that it knows, and has written it into the end
+ * of the response by now. */
+int km_server_fix_version(km_server_conn *c, const struct lws_process_html_args *response) {
+  static const char v1[] = KM_RELAY_PROTOCOL_V1 "\r\n", v2[] = KM_RELAY_PROTOCOL_V2 "\r\n";
+  _Static_assert(sizeof v1 == sizeof v2, "one is written over the other");
+  size_t len = sizeof v1 - 1;
+  if (c->version != KM_RELAY_V2 || memcmp(response->p - len, v2, len) == 0) {
+    return 0;
+  }
+  if (memcmp(response->p - len, v1, len) != 0) {
+    return -1;
+  }
+  memcpy(response->p - len, v2, len);
+  return 0;
+}
+
+static bool wants_upgrade(struct lws *wsi) {
+  char connection[PROTOCOLS_MAX];
+  return lws_hdr_copy(wsi, connection, sizeof connection, WSI_TOKEN_CONNECTION) > 0 &&
+         has_word(connection, "upgrade", strncasecmp);
+}
+
 int km_server_check_upgrade(km_server_conn *c, const char *to) {
   char uri[64], version[8] = "";
+  if (lws_hdr_total_length(c->wsi, WSI_TOKEN_GET_URI) == 0) {
+    c->s->stats.bad_upgrades++; /* another method, or to what lws has refused already */
+    return -1;
+  }
   if (lws_hdr_copy(c->wsi, uri, sizeof uri, WSI_TOKEN_GET_URI) <= 0 || strcmp(uri, "/relay") != 0 ||
       !serves_all(c)) {
     return refuse(c, "there is nothing to upgrade here\n", NULL, NULL);
   }
   if (strcmp(to, "websocket") != 0) {
     return refuse(c, "only an upgrade to websocket is known\n", NULL, NULL);
+  }
+  if (lws_hdr_total_length(c->wsi, WSI_TOKEN_HOST) == 0) {
+    return refuse(c, "the Host header is missing\n", NULL, NULL);
+  }
+  if (!wants_upgrade(c->wsi)) {
+    return refuse(c, "the Connection header does not say upgrade\n", NULL, NULL);
   }
   if (lws_hdr_copy(c->wsi, version, sizeof version, WSI_TOKEN_VERSION) <= 0 ||
       strcmp(version, "13") != 0) {
@@ -160,12 +216,14 @@ int km_server_check_upgrade(km_server_conn *c, const char *to) {
   if (lws_hdr_total_length(c->wsi, WSI_TOKEN_KEY) != 24) {
     return refuse(c, "the Sec-WebSocket-Key is missing or not 16 bytes\n", NULL, NULL);
   }
-  if (!offers(c->wsi, KM_RELAY_PROTOCOL_V2) && !offers(c->wsi, KM_RELAY_PROTOCOL_V1)) {
+  km_relay_version version_offered = choose_version(c->wsi);
+  if (version_offered == 0) {
     return refuse(c,
                   "the Sec-WebSocket-Protocol has to be " KM_RELAY_PROTOCOL_V2
                   " or " KM_RELAY_PROTOCOL_V1 "\n",
                   NULL, NULL);
   }
+  c->version = version_offered;
   return 0;
 }
 
@@ -186,7 +244,7 @@ static bool read_token(km_server_conn *c) {
   if (n > 7 && strncasecmp(text, "bearer ", 7) == 0) {
     return keep_token(c, text + 7);
   }
-  n = lws_get_urlarg_by_name_safe(c->wsi, "token", text, sizeof text);
+  n = lws_get_urlarg_by_name_safe(c->wsi, "token=", text, sizeof text);
   return n <= 0 ? n > -2 : keep_token(c, text);
 }
 

@@ -5,6 +5,7 @@
 #include "base/addr_counter.h"
 #include "base/io/lws_io.h"
 #include "base/timer_heap.h"
+#include "relay/assembly.h"
 #include "relay/handshake.h"
 #include "relay/server.h"
 #include "relay/switchboard.h"
@@ -15,7 +16,7 @@ typedef enum km_server_conn_state {
   KM_SERVER_HANDSHAKE, /* upgraded; the client has to prove its id */
   KM_SERVER_DECIDING,  /* `authorize` was asked */
   KM_SERVER_RELAYING,
-  KM_SERVER_CLOSING /* nothing is read; what waits is still written */
+  KM_SERVER_CLOSING /* nothing is heard any more; what waits is still written */
 } km_server_conn_state;
 
 typedef struct km_server_conn {
@@ -29,17 +30,21 @@ typedef struct km_server_conn {
   km_ts blocked_since;  /* the socket is full; KM_TS_NEVER: it is not */
   km_ts paused_until;   /* for its rate; KM_TS_NEVER: it is not */
   bool header_proven;
-  km_relay_version version;
-  km_id proven; /* by the header */
-  char *token;  /* owned; NULL: none */
+  km_relay_version version; /* 0: not upgraded */
+  km_id proven;             /* by the header */
+  char *token;              /* owned; NULL: none */
   km_relay_server_handshake hs;
-  uint64_t login; /* number of it while deciding */
-  uint8_t *part;  /* of a message that comes in several reads */
-  size_t part_len, part_cap;
+  uint64_t login; /* number of it while deciding, else 0 */
+  struct km_server_conn *next_login, *prev_login;
+  km_assembly part;  /* of a message that comes in several reads */
+  size_t lws_holds;  /* at most so many bytes that the socket did not take */
+  bool deaf;         /* reading has stopped, for its rate */
+  bool said_goodbye; /* all is written, and the other side knows */
   km_switch_client client;
 } km_server_conn;
 
 #define KM_SERVER_CLIENT(c) ((km_server_conn *)((char *)(c)-offsetof(km_server_conn, client)))
+#define KM_SERVER_PART(a) ((km_server_conn *)((char *)(a)-offsetof(km_server_conn, part)))
 
 typedef struct km_server_tls km_server_tls; /* server_tls_io.c */
 
@@ -48,16 +53,19 @@ struct km_relay_server {
   km_lws *lws;
   km_server_tls *tls;
   struct lws_vhost *vhosts[2 * KM_RELAY_SERVER_MAX_BINDS];
-  bool vhost_tls[2 * KM_RELAY_SERVER_MAX_BINDS];
+  /* lws does not copy the address that a listener is bound to. */
+  char vhost_ip[2 * KM_RELAY_SERVER_MAX_BINDS][KM_UDP_ADDR_TEXT_CAP];
   size_t vhost_count;
   km_switchboard sb;
   km_timer_heap timers;
   km_deadline *deadline;
   km_defer *flush;
   km_server_conn *conns;
+  km_server_conn *first_login, *last_login; /* undecided, in the order of their numbers */
+  km_assembly_pool parts;
   km_addr_counter by_addr;
   km_token_bucket accepts;
-  uint64_t last_login;
+  uint64_t login_count;
   km_relay_server_stats stats;
   bool stopping;
   void (*on_stopped)(void *ctx);
@@ -78,6 +86,8 @@ void km_server_conn_arm(km_server_conn *c); /* its timer, to the nearest of its 
 int km_server_http(km_server_conn *c, const char *uri);
 /* LWS_CALLBACK_HTTP_CONFIRM_UPGRADE: 0 goes on, above 0 it was answered with an error. */
 int km_server_check_upgrade(km_server_conn *c, const char *to);
+/* LWS_CALLBACK_ADD_HEADERS of an upgrade. */
+int km_server_fix_version(km_server_conn *c, const struct lws_process_html_args *response);
 /* Takes from the request what the login needs; false: not worth keeping. */
 bool km_server_read_login(km_server_conn *c);
 
@@ -86,6 +96,9 @@ int km_server_upgraded(km_server_conn *c);
 int km_server_received(km_server_conn *c, const uint8_t *bytes, size_t len);
 int km_server_writable(km_server_conn *c);
 void km_server_decided(km_server_conn *c, const char *denial);
+void km_server_forget_login(km_server_conn *c); /* nobody waits for a decision any more */
+/* It is gone, or as good as: gives back what it holds of what all share. */
+void km_server_let_go(km_server_conn *c);
 /* Writes what all clients have waiting. */
 void km_server_flush(km_relay_server *s);
 /* What its deadlines ask for; false: cut it off. */

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -13,6 +14,10 @@
 #define READ_BYTES 65536
 #define WRITE_BYTES 65536
 
+#define SPARE_FDS 64 /* for what else the process has open */
+#define LWS_MOST_FDS 10000000
+#define LWS_FDS_BEYOND 2560 /* that is what lws makes of a limit above LWS_MOST_FDS */
+
 void km_relay_server_limits_default(km_relay_server_limits *ret) {
   *ret = (km_relay_server_limits){
       .connections = 60000,
@@ -22,6 +27,7 @@ void km_relay_server_limits_default(km_relay_server_limits *ret) {
       .establish_timeout_ms = 30000, /* iroh's ESTABLISH_TIMEOUT */
       .write_timeout_ms = 2000,      /* iroh's SERVER_WRITE_TIMEOUT */
       .queued_bytes = 256u << 20,
+      .partial_bytes = 64u << 20,
   };
 }
 
@@ -50,6 +56,8 @@ void km_server_conn_kill(km_server_conn *c) {
     c->s->stats.disconnects++;
     km_switchboard_leave(&c->s->sb, &c->client);
   }
+  km_server_forget_login(c);
+  km_assembly_reset(&c->part, &c->s->parts);
   c->state = KM_SERVER_CLOSING;
   c->established_by = c->blocked_since = c->paused_until = KM_TS_NEVER;
   km_server_conn_arm(c);
@@ -160,6 +168,8 @@ static void leave(km_server_conn *c) {
     s->stats.disconnects++;
   }
   km_switchboard_leave(&s->sb, &c->client);
+  km_server_forget_login(c);
+  km_server_let_go(c);
   km_timer_heap_set(&s->timers, &c->timer, KM_TS_NEVER);
   km_addr_counter_remove(&s->by_addr, &c->remote);
   s->stats.connections--;
@@ -173,17 +183,18 @@ static void leave(km_server_conn *c) {
   }
   lws_set_opaque_user_data(c->wsi, NULL);
   km_env_free(s->config.env, c->token);
-  km_env_free(s->config.env, c->part);
   km_env_free(s->config.env, c);
   km_defer_run(s->flush);
 }
 
 void km_relay_server_decide(km_relay_server *s, uint64_t login, const char *denial) {
-  for (km_server_conn *c = s->conns; c != NULL; c = c->next) {
-    if (c->state == KM_SERVER_DECIDING && c->login == login) {
-      km_server_decided(c, denial);
-      return;
-    }
+  /* Most are decided in the order in which they came. */
+  km_server_conn *c = s->first_login;
+  while (c != NULL && c->login < login) {
+    c = c->next_login;
+  }
+  if (c != NULL && c->login == login) {
+    km_server_decided(c, denial);
   }
 }
 
@@ -197,6 +208,8 @@ static int on_conn(km_server_conn *c, enum lws_callback_reasons reason, void *in
     return km_server_check_upgrade(c, in);
   case LWS_CALLBACK_FILTER_PROTOCOL_CONNECTION:
     return km_server_read_login(c) ? 0 : -1;
+  case LWS_CALLBACK_ADD_HEADERS:
+    return c->version == 0 ? 0 : km_server_fix_version(c, in);
   case LWS_CALLBACK_ESTABLISHED:
     return km_server_upgraded(c);
   case LWS_CALLBACK_RECEIVE:
@@ -233,7 +246,7 @@ static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *use
 }
 
 static const struct lws_protocols protocols[] = {
-    {"http", callback, 0, 0, 0, NULL, WRITE_BYTES},
+    {"(http)", callback, 0, 0, 0, NULL, WRITE_BYTES}, /* no client can ask for that by its name */
     {KM_RELAY_PROTOCOL_V2, callback, 0, READ_BYTES, 0, NULL, WRITE_BYTES},
     {KM_RELAY_PROTOCOL_V1, callback, 0, READ_BYTES, 0, NULL, WRITE_BYTES},
     LWS_PROTOCOL_LIST_TERM,
@@ -263,15 +276,20 @@ static bool is_wildcard(const km_udp_addr *at) {
   return memcmp(at->ip, any, sizeof any) == 0;
 }
 
+/* Our own timeouts come first, and count. */
+static unsigned timeout_of_lws(const km_relay_server *s) {
+  return s->config.limits.establish_timeout_ms / 1000 + 5;
+}
+
 static int listen_on(km_relay_server *s, const km_udp_addr *at, bool tls, km_errinfo *err) {
-  char ip[KM_UDP_ADDR_TEXT_CAP], name[32];
+  char *ip = s->vhost_ip[s->vhost_count], name[32];
   km_udp_addr host = *at;
   int rv = try_bind(at, err);
   if (rv != 0) {
     return rv;
   }
   host.port = 1;
-  (void)km_udp_addr_format(&host, ip, sizeof ip);
+  (void)km_udp_addr_format(&host, ip, sizeof s->vhost_ip[0]);
   ip[strlen(ip) - 2] = '\0'; /* ":1" */
   char *bare = ip[0] == '[' ? ip + 1 : ip;
   bare[strcspn(bare, "]")] = '\0';
@@ -284,8 +302,8 @@ static int listen_on(km_relay_server *s, const km_udp_addr *at, bool tls, km_err
       .options = LWS_SERVER_OPTION_FAIL_UPON_UNABLE_TO_BIND |
                  (at->family == 4 ? LWS_SERVER_OPTION_DISABLE_IPV6 : 0),
       .listen_accept_role = NULL,
-      .keepalive_timeout = 30,
-      .timeout_secs = 30,
+      .keepalive_timeout = (int)timeout_of_lws(s),
+      .timeout_secs_ah_idle = timeout_of_lws(s),
   };
   if (tls) {
     km_server_tls_fill(s->tls, &info);
@@ -294,8 +312,7 @@ static int listen_on(km_relay_server *s, const km_udp_addr *at, bool tls, km_err
   if (vhost == NULL) {
     return km_fail(err, KM_ERR_SYSTEM, "libwebsockets cannot listen on %s", bare);
   }
-  s->vhosts[s->vhost_count] = vhost;
-  s->vhost_tls[s->vhost_count++] = tls;
+  s->vhosts[s->vhost_count++] = vhost;
   return 0;
 }
 
@@ -324,16 +341,36 @@ size_t km_relay_server_bound(const km_relay_server *s, km_udp_addr *ret, size_t 
 
 /* --- life ------------------------------------------------------------------------------------ */
 
+static size_t bytes_limit(uint64_t limit) {
+  return limit == 0 || limit > SIZE_MAX / 2 ? SIZE_MAX / 2 : (size_t)limit;
+}
+
+/* A connection that there is no descriptor for is refused like any other one too many. */
+static void fit_limits(km_relay_server_limits *l) {
+  struct rlimit files;
+  if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+    rlim_t most = files.rlim_cur > LWS_MOST_FDS ? LWS_FDS_BEYOND : files.rlim_cur;
+    most = most > 2 * SPARE_FDS ? most - SPARE_FDS : most / 2;
+    if (l->connections == 0 || l->connections > most) {
+      l->connections = (uint32_t)most;
+    }
+  }
+  if (l->rx_burst == 0) {
+    l->rx_burst = l->rx_bytes_per_second / 10;
+  }
+}
+
 static int make_parts(km_relay_server *s, km_errinfo *err) {
   const km_relay_server_limits *l = &s->config.limits;
   const km_env *env = s->config.env;
-  uint64_t queued = l->queued_bytes == 0 ? SIZE_MAX : l->queued_bytes;
+  fit_limits(&s->config.limits);
+  km_assembly_pool_init(&s->parts, env, bytes_limit(l->partial_bytes));
   km_timer_heap_init(&s->timers, env);
   km_addr_counter_init(&s->by_addr, env);
   km_token_bucket_init(&s->accepts, l->accepts_per_second,
                        l->accept_burst > 0 ? l->accept_burst : l->accepts_per_second,
                        km_server_now(s));
-  int rv = km_switchboard_init(&s->sb, env, (size_t)queued);
+  int rv = km_switchboard_init(&s->sb, env, bytes_limit(l->queued_bytes));
   if (rv == 0) {
     rv = km_deadline_new(&s->deadline, s->config.loop, on_deadline, s);
   }
@@ -350,7 +387,8 @@ static int make_lws(km_relay_server *s, km_errinfo *err) {
       .pt_serv_buf_size = READ_BYTES + LWS_PRE,
       .options = LWS_SERVER_OPTION_EXPLICIT_VHOSTS | LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT,
       .fd_limit_per_thread = 0,
-      .max_http_header_pool = 1024,
+      .timeout_secs = timeout_of_lws(s),
+      .max_http_header_pool = 0, /* one a connection: who dawdles keeps nobody else waiting */
       .max_http_header_data = 4096,
   };
   return km_lws_new(&s->lws, s->config.env, s->config.loop, &info, s, err);
@@ -416,8 +454,9 @@ void km_relay_server_free(km_relay_server *s) {
   km_lws_free(s->lws); /* every connection leaves */
   km_server_tls_free(s->tls);
   km_switchboard_clear(&s->sb);
-  km_timer_heap_clear(&s->timers);
-  if (s->by_addr.env != NULL) {
+  km_assembly_pool_clear(&s->parts);
+  if (s->timers.env != NULL) { /* make_parts came so far */
+    km_timer_heap_clear(&s->timers);
     km_addr_counter_clear(&s->by_addr);
   }
   km_deadline_free(s->deadline);
@@ -438,16 +477,18 @@ void km_relay_server_shutdown(km_relay_server *s, uint32_t grace_ms, void (*on_d
   s->on_stopped = on_done;
   s->stopped_ctx = ctx;
   km_switchboard_restarting(&s->sb, grace_ms / 2, 60000);
-  km_server_flush(s);
   for (km_server_conn *c = s->conns; c != NULL; c = c->next) {
     if (c->state == KM_SERVER_RELAYING) {
       s->stats.disconnects++;
       c->state = KM_SERVER_CLOSING;
+      c->established_by = until;
       (void)lws_callback_on_writable(c->wsi);
+      km_server_conn_arm(c);
+    } else if (c->state != KM_SERVER_CLOSING) {
+      km_server_conn_kill(c);
     }
-    c->established_by = c->state == KM_SERVER_CLOSING ? until : km_server_now(s);
-    km_server_conn_arm(c);
   }
+  km_lws_touch(s->lws);
   km_defer_run(s->flush);
 }
 
@@ -471,4 +512,5 @@ void km_relay_server_get_stats(const km_relay_server *s, km_relay_server_stats *
   ret->rate_limited = b->rate_limited;
   ret->bad_messages = b->bad_messages;
   ret->queued_bytes = s->sb.pool.bytes;
+  ret->partial_bytes = s->parts.bytes;
 }

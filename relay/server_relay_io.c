@@ -1,17 +1,29 @@
 /* The relay protocol on an upgraded connection: login, messages in, messages out. */
 #include <string.h>
+#include <sys/socket.h>
 
-#include "base/text.h"
 #include "relay/server_impl.h"
 
 /* --- out ------------------------------------------------------------------------------------- */
 
-/* Writes queued messages, framed already, until the socket is full. lws keeps what the kernel did
- * not take; nothing more may be written until it is gone. */
+static bool is_written(const km_server_conn *c) {
+  return lws_partial_buffered(c->wsi) == 0 && km_switch_queue_empty(&c->client.out);
+}
+
+/* lws has a copy of what the kernel did not take: it counts as queued until it is gone. */
+static void count_held(km_server_conn *c, size_t bytes) {
+  km_switch_pool_let_go(&c->s->sb.pool, c->lws_holds);
+  c->lws_holds = lws_partial_buffered(c->wsi) != 0 ? bytes : 0;
+  km_switch_pool_hold(&c->s->sb.pool, c->lws_holds);
+}
+
+/* Writes queued messages, framed already, until the socket is full. Nothing more may be written
+ * while lws keeps some of it. */
 static int write_queue(km_server_conn *c) {
   km_relay_server *s = c->s;
   size_t len;
   uint8_t *bytes;
+  count_held(c, c->lws_holds);
   while (lws_partial_buffered(c->wsi) == 0 &&
          (bytes = km_switch_queue_first(&c->client.out, &len)) != NULL) {
     /* Of the kinds that lws passes on as they are, this one is for an HTTP body. */
@@ -20,8 +32,9 @@ static int write_queue(km_server_conn *c) {
     }
     s->stats.bytes_tx += len;
     km_switch_queue_pop(&c->client.out, &s->sb.pool);
+    count_held(c, len);
   }
-  if (lws_partial_buffered(c->wsi) != 0 || !km_switch_queue_empty(&c->client.out)) {
+  if (!is_written(c)) {
     if (c->blocked_since == KM_TS_NEVER) {
       c->blocked_since = km_server_now(s);
       km_server_conn_arm(c);
@@ -34,14 +47,38 @@ static int write_queue(km_server_conn *c) {
   return 0;
 }
 
+void km_server_let_go(km_server_conn *c) {
+  km_switch_pool_let_go(&c->s->sb.pool, c->lws_holds);
+  c->lws_holds = 0;
+  km_assembly_reset(&c->part, &c->s->parts);
+}
+
 void km_server_flush(km_relay_server *s) {
   km_switch_client *client;
   while ((client = km_switchboard_next_dirty(&s->sb)) != NULL) {
     km_server_conn *c = KM_SERVER_CLIENT(client);
+    if (c->paused_until != KM_TS_NEVER && !c->deaf) {
+      c->deaf = true;
+      (void)lws_rx_flow_control(c->wsi, 0);
+    }
     if (c->blocked_since == KM_TS_NEVER && write_queue(c) != 0) {
       km_server_conn_kill(c);
     }
   }
+}
+
+/* Ends what is written for good. A plain socket is not closed before the other side has closed:
+ * what it sent meanwhile would be answered by a reset, which may take away what it has not read.
+ * TLS says goodbye by itself. */
+static int say_goodbye(km_server_conn *c) {
+  if (lws_is_ssl(c->wsi)) {
+    return -1;
+  }
+  if (!c->said_goodbye) {
+    c->said_goodbye = true;
+    (void)shutdown(lws_get_socket_fd(c->wsi), SHUT_WR);
+  }
+  return 0;
 }
 
 int km_server_writable(km_server_conn *c) {
@@ -51,8 +88,7 @@ int km_server_writable(km_server_conn *c) {
   if (write_queue(c) != 0) {
     return -1;
   }
-  bool done = lws_partial_buffered(c->wsi) == 0 && km_switch_queue_empty(&c->client.out);
-  return c->state == KM_SERVER_CLOSING && done ? -1 : 0;
+  return c->state == KM_SERVER_CLOSING && is_written(c) ? say_goodbye(c) : 0;
 }
 
 /* A message before the client is known to the switchboard. */
@@ -72,10 +108,29 @@ static int close_soon(km_server_conn *c) {
 
 /* --- login ----------------------------------------------------------------------------------- */
 
+static void remember_login(km_server_conn *c) {
+  km_relay_server *s = c->s;
+  c->login = ++s->login_count;
+  c->prev_login = s->last_login;
+  c->next_login = NULL;
+  *(s->last_login == NULL ? &s->first_login : &s->last_login->next_login) = c;
+  s->last_login = c;
+}
+
+void km_server_forget_login(km_server_conn *c) {
+  km_relay_server *s = c->s;
+  if (c->login == 0) {
+    return;
+  }
+  *(c->prev_login == NULL ? &s->first_login : &c->prev_login->next_login) = c->next_login;
+  *(c->next_login == NULL ? &s->last_login : &c->next_login->prev_login) = c->prev_login;
+  c->login = 0;
+}
+
 static void ask(km_server_conn *c) {
   km_relay_server *s = c->s;
   c->state = KM_SERVER_DECIDING;
-  c->login = ++s->last_login;
+  remember_login(c);
   if (s->config.authorize == NULL) {
     km_server_decided(c, NULL);
     return;
@@ -88,10 +143,8 @@ static void ask(km_server_conn *c) {
 int km_server_upgraded(km_server_conn *c) {
   uint8_t random[KM_RELAY_CHALLENGE_LEN], out[KM_RELAY_HANDSHAKE_MAX];
   km_relay_server *s = c->s;
-  bool v2 = strcmp(lws_get_protocol(c->wsi)->name, KM_RELAY_PROTOCOL_V2) == 0;
-  c->version = v2 ? KM_RELAY_V2 : KM_RELAY_V1;
-  s->stats.upgrades_v2 += v2;
-  s->stats.upgrades_v1 += !v2;
+  s->stats.upgrades_v2 += c->version == KM_RELAY_V2;
+  s->stats.upgrades_v1 += c->version == KM_RELAY_V1;
   c->state = KM_SERVER_HANDSHAKE;
   km_env_random(s->config.env, random, sizeof random);
   size_t len =
@@ -128,6 +181,7 @@ void km_server_decided(km_server_conn *c, const char *denial) {
   uint8_t out[KM_RELAY_HANDSHAKE_MAX];
   km_ts now = km_server_now(s);
   size_t len = km_relay_server_handshake_decide(&c->hs, denial, out);
+  km_server_forget_login(c);
   forget_token(c);
   if (denial != NULL) {
     s->stats.logins_denied++;
@@ -179,60 +233,49 @@ static int take_message(km_server_conn *c, const uint8_t *msg, size_t len) {
   return 0;
 }
 
-/* Appends to the message that is being collected. */
-static bool collect(km_server_conn *c, const uint8_t *bytes, size_t len) {
-  size_t need = c->part_len + len;
-  if (need > KM_RELAY_MAX_MESSAGE) {
-    c->s->sb.stats.bad_messages++;
-    return false;
-  }
-  if (need > c->part_cap) {
-    size_t cap = need < 4096 ? 4096 : need < 16384 ? 16384 : KM_RELAY_MAX_MESSAGE;
-    uint8_t *part = km_env_realloc(c->s->config.env, c->part, cap, 1);
-    if (part == NULL) {
-      return false;
+/* Appends to the message that is being collected. Who began one earliest and did not end it makes
+ * room when there is none. */
+static int collect(km_server_conn *c, const uint8_t *bytes, size_t len) {
+  km_relay_server *s = c->s;
+  size_t max = c->state == KM_SERVER_HANDSHAKE ? KM_RELAY_HANDSHAKE_MAX : KM_RELAY_MAX_MESSAGE;
+  int rv;
+  while ((rv = km_assembly_add(&c->part, &s->parts, bytes, len, max)) == KM_ERR_LIMIT) {
+    km_assembly *oldest = s->parts.oldest;
+    s->stats.partial_cut++;
+    if (oldest == NULL || oldest == &c->part) {
+      return -1;
     }
-    c->part = part;
-    c->part_cap = cap;
+    km_server_conn_kill(KM_SERVER_PART(oldest));
   }
-  memcpy(c->part + c->part_len, bytes, len);
-  c->part_len = need;
-  return true;
+  s->sb.stats.bad_messages += rv == KM_ERR_RELAY_PROTOCOL;
+  return rv == 0 ? 0 : -1;
 }
 
-static void pause_reading(km_server_conn *c) {
+/* Reading stops at the end of the turn only: lws would have to keep what it has read already. */
+static void count_read(km_server_conn *c, size_t len) {
   km_relay_server *s = c->s;
-  (void)lws_rx_flow_control(c->wsi, 0);
-  c->paused_until = km_token_bucket_when(&c->client.rx, km_server_now(s));
-  km_server_conn_arm(c);
-  km_defer_run(s->flush);
+  if (c->state == KM_SERVER_RELAYING &&
+      !km_switchboard_read(&s->sb, &c->client, len, km_server_now(s))) {
+    c->paused_until = km_token_bucket_when(&c->client.rx, km_server_now(s));
+    km_server_conn_arm(c);
+    km_switchboard_mark(&s->sb, &c->client);
+    km_defer_run(s->flush);
+  }
 }
 
 int km_server_received(km_server_conn *c, const uint8_t *bytes, size_t len) {
-  km_relay_server *s = c->s;
-  if (c->state == KM_SERVER_RELAYING && c->paused_until == KM_TS_NEVER &&
-      !km_switchboard_read(&s->sb, &c->client, len, km_server_now(s))) {
-    pause_reading(c);
-  }
-  if (!lws_frame_is_binary(c->wsi)) {
+  count_read(c, len);
+  if (c->state == KM_SERVER_CLOSING || !lws_frame_is_binary(c->wsi)) {
     return 0; /* text says nothing here; iroh passes it over, too */
   }
   bool last = lws_remaining_packet_payload(c->wsi) == 0 && lws_is_final_fragment(c->wsi);
-  if (last && c->part_len == 0) {
+  if (last && km_assembly_is_empty(&c->part)) {
     return take_message(c, bytes, len);
   }
-  if (!collect(c, bytes, len)) {
-    return -1;
-  }
-  if (!last) {
-    return 0;
-  }
-  int rv = take_message(c, c->part, c->part_len);
-  c->part_len = 0;
-  if (c->part_cap > 16384) { /* who sends one long message need not send another */
-    km_env_free(s->config.env, c->part);
-    c->part = NULL;
-    c->part_cap = 0;
+  int rv = collect(c, bytes, len);
+  if (rv == 0 && last) {
+    rv = take_message(c, km_assembly_bytes(&c->part), c->part.len);
+    km_assembly_reset(&c->part, &c->s->parts);
   }
   return rv;
 }
@@ -243,8 +286,12 @@ bool km_server_relay_tick(km_server_conn *c, km_ts now) {
   km_relay_server *s = c->s;
   if (c->paused_until <= now) {
     c->paused_until = KM_TS_NEVER;
-    (void)lws_rx_flow_control(c->wsi, 1);
-    km_lws_touch(s->lws);
+    if (c->deaf) {
+      c->deaf = false;
+      (void)lws_rx_flow_control(c->wsi, 1);
+      km_lws_touch(s->lws);
+    }
+    km_switchboard_heard(&c->client, now); /* its pong may wait behind what was not read */
   }
   if (c->state == KM_SERVER_RELAYING && c->paused_until == KM_TS_NEVER) {
     if (!km_switchboard_tick(&s->sb, &c->client, now)) {

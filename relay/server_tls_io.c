@@ -105,7 +105,7 @@ void km_server_tls_free(km_server_tls *tls) {
 }
 
 void km_server_tls_fill(const km_server_tls *tls, struct lws_context_creation_info *info) {
-  info->options |= LWS_SERVER_OPTION_CREATE_VHOST_SSL_CTX;
+  info->options |= LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT | LWS_SERVER_OPTION_CREATE_VHOST_SSL_CTX;
   info->ssl_cert_filepath = tls->cert_file; /* wolfSSL starts no handshake without one */
   info->ssl_private_key_filepath = tls->key_file;
 }

@@ -22,6 +22,14 @@ void km_switch_pool_clear(km_switch_pool *pool) {
   clear_spares(pool, &pool->full);
 }
 
+void km_switch_pool_hold(km_switch_pool *pool, size_t bytes) {
+  pool->bytes += bytes;
+}
+
+void km_switch_pool_let_go(km_switch_pool *pool, size_t bytes) {
+  pool->bytes -= bytes;
+}
+
 /* Where blocks of that size are kept; NULL: nowhere. */
 static km_switch_spares *spares_of(km_switch_pool *pool, size_t cap) {
   return cap == KM_SWITCH_SMALL ? &pool->small : cap == KM_SWITCH_BLOCK ? &pool->full : NULL;

@@ -31,12 +31,17 @@ typedef struct km_switch_spares {
 typedef struct km_switch_pool {
   const km_env *env;
   km_switch_spares small, full;
-  size_t bytes;     /* in blocks of clients now */
+  size_t bytes;     /* in blocks of clients now, and held */
   size_t max_bytes; /* over all clients */
 } km_switch_pool;
 
 void km_switch_pool_init(km_switch_pool *pool, const km_env *env, size_t max_bytes);
 void km_switch_pool_clear(km_switch_pool *pool);
+
+/* Bytes that left their queue and still wait elsewhere count until they are let go. At most as many
+ * as were in the block that was popped just before. */
+void km_switch_pool_hold(km_switch_pool *pool, size_t bytes);
+void km_switch_pool_let_go(km_switch_pool *pool, size_t bytes);
 
 typedef struct km_switch_queue {
   km_switch_block *first, *last;

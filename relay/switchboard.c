@@ -77,7 +77,7 @@ static void grow(km_switchboard *sb) {
 
 /* --- output ---------------------------------------------------------------------------------- */
 
-static void mark_dirty(km_switchboard *sb, km_switch_client *c) {
+void km_switchboard_mark(km_switchboard *sb, km_switch_client *c) {
   if (c->dirty) {
     return;
   }
@@ -117,7 +117,7 @@ static bool say(km_switchboard *sb, km_switch_client *c, const km_relay_frame *f
     return false;
   }
   sb->stats.others++;
-  mark_dirty(sb, c);
+  km_switchboard_mark(sb, c);
   return true;
 }
 
@@ -129,6 +129,44 @@ static void tell_status(km_switchboard *sb, km_switch_client *c, uint8_t code, c
         .type = KM_RELAY_HEALTH, .data = (const uint8_t *)text, .len = strlen(text)};
   }
   (void)say(sb, c, &frame); /* counted when there is no room */
+}
+
+/* --- correspondents -------------------------------------------------------------------------- */
+
+static void remember(km_switchboard *sb, km_switch_client *c, const km_id *to) {
+  if (c->correspondents == NULL) {
+    c->correspondents = km_env_alloc(sb->env, KM_SWITCH_CORRESPONDENTS * sizeof(km_id));
+    if (c->correspondents == NULL) {
+      return; /* that one will not be told */
+    }
+  }
+  for (unsigned i = 0; i < c->correspondent_count; i++) {
+    if (km_id_equal(&c->correspondents[i], to)) {
+      return;
+    }
+  }
+  c->correspondents[c->correspondent_next] = *to;
+  c->correspondent_next = (c->correspondent_next + 1) % KM_SWITCH_CORRESPONDENTS;
+  if (c->correspondent_count < KM_SWITCH_CORRESPONDENTS) {
+    c->correspondent_count++;
+  }
+}
+
+/* Of two clients of one id, the one that stays tells the peers of both. */
+static void inherit(km_switchboard *sb, km_switch_client *heir, const km_switch_client *c) {
+  for (unsigned i = 0; i < c->correspondent_count; i++) {
+    remember(sb, heir, &c->correspondents[i]);
+  }
+}
+
+static void tell_gone(km_switchboard *sb, const km_switch_client *c) {
+  const km_relay_frame frame = {.type = KM_RELAY_ENDPOINT_GONE, .peer = c->id};
+  for (unsigned i = 0; !sb->restarting && i < c->correspondent_count; i++) {
+    km_switch_client *peer = *find(sb, &c->correspondents[i]);
+    if (peer != NULL && say(sb, peer, &frame)) {
+      sb->stats.gone_sent++;
+    }
+  }
 }
 
 /* --- coming and going ------------------------------------------------------------------------ */
@@ -165,16 +203,6 @@ int km_switchboard_enter(km_switchboard *sb, km_switch_client *c, const km_id *i
   return 0;
 }
 
-static void tell_gone(km_switchboard *sb, const km_switch_client *c) {
-  const km_relay_frame frame = {.type = KM_RELAY_ENDPOINT_GONE, .peer = c->id};
-  for (unsigned i = 0; i < c->correspondent_count; i++) {
-    km_switch_client *peer = *find(sb, &c->correspondents[i]);
-    if (peer != NULL && say(sb, peer, &frame)) {
-      sb->stats.gone_sent++;
-    }
-  }
-}
-
 static void unlink_active(km_switchboard *sb, km_switch_client *c) {
   km_switch_client **link = find(sb, &c->id);
   km_switch_client *next = c->older;
@@ -184,6 +212,7 @@ static void unlink_active(km_switchboard *sb, km_switch_client *c) {
     tell_gone(sb, c);
     return;
   }
+  inherit(sb, next, c);
   next->active = true;
   next->newer = NULL;
   sb->stats.restored++;
@@ -192,7 +221,8 @@ static void unlink_active(km_switchboard *sb, km_switch_client *c) {
   tell_status(sb, next, KM_RELAY_HEALTHY, healthy_text);
 }
 
-static void unlink_older(km_switch_client *c) {
+static void unlink_older(km_switchboard *sb, km_switch_client *c) {
+  inherit(sb, c->newer, c);
   c->newer->older = c->older;
   if (c->older != NULL) {
     c->older->newer = c->newer;
@@ -204,7 +234,7 @@ void km_switchboard_leave(km_switchboard *sb, km_switch_client *c) {
     if (c->active) {
       unlink_active(sb, c);
     } else {
-      unlink_older(c);
+      unlink_older(sb, c);
     }
     c->entered = c->active = false;
     sb->epoch++;
@@ -219,25 +249,6 @@ void km_switchboard_leave(km_switchboard *sb, km_switch_client *c) {
 }
 
 /* --- packets --------------------------------------------------------------------------------- */
-
-static void remember(km_switchboard *sb, km_switch_client *c, const km_id *to) {
-  if (c->correspondents == NULL) {
-    c->correspondents = km_env_alloc(sb->env, KM_SWITCH_CORRESPONDENTS * sizeof(km_id));
-    if (c->correspondents == NULL) {
-      return; /* that one will not be told */
-    }
-  }
-  for (unsigned i = 0; i < c->correspondent_count; i++) {
-    if (km_id_equal(&c->correspondents[i], to)) {
-      return;
-    }
-  }
-  c->correspondents[c->correspondent_next] = *to;
-  c->correspondent_next = (c->correspondent_next + 1) % KM_SWITCH_CORRESPONDENTS;
-  if (c->correspondent_count < KM_SWITCH_CORRESPONDENTS) {
-    c->correspondent_count++;
-  }
-}
 
 /* Most packets go where the last one went. */
 static km_switch_client *destination(km_switchboard *sb, km_switch_client *c, const km_id *id) {
@@ -268,7 +279,7 @@ static void forward(km_switchboard *sb, km_switch_client *c, const km_relay_fram
   }
   sb->stats.datagrams++;
   sb->stats.datagram_bytes += f->len;
-  mark_dirty(sb, to);
+  km_switchboard_mark(sb, to);
 }
 
 int km_switchboard_receive(km_switchboard *sb, km_switch_client *c, const uint8_t *msg, size_t len,
@@ -302,9 +313,11 @@ int km_switchboard_receive(km_switchboard *sb, km_switch_client *c, const uint8_
 bool km_switchboard_read(km_switchboard *sb, km_switch_client *c, uint64_t bytes, km_ts now) {
   sb->stats.rx_bytes += bytes;
   if (km_token_bucket_spend(&c->rx, bytes, now)) {
+    c->in_debt = false;
     return true;
   }
-  sb->stats.rate_limited++;
+  sb->stats.rate_limited += !c->in_debt;
+  c->in_debt = true;
   if (!c->rate_limited) {
     c->rate_limited = true;
     sb->stats.rate_limited_clients++;
@@ -343,6 +356,7 @@ km_ts km_switchboard_deadline(const km_switch_client *c) {
 void km_switchboard_restarting(km_switchboard *sb, uint32_t reconnect_in_ms, uint32_t try_for_ms) {
   const km_relay_frame frame = {
       .type = KM_RELAY_RESTARTING, .reconnect_in_ms = reconnect_in_ms, .try_for_ms = try_for_ms};
+  sb->restarting = true;
   for (size_t i = 0; i < sb->bucket_count; i++) {
     for (km_switch_client *head = sb->buckets[i]; head != NULL; head = head->next_in_bucket) {
       for (km_switch_client *c = head; c != NULL; c = c->older) {

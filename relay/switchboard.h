@@ -16,7 +16,8 @@ typedef struct km_switch_client {
   km_id id;
   km_relay_version version;
   bool entered, active;
-  bool rate_limited; /* it was, once at least */
+  bool rate_limited;                       /* it was, once at least */
+  bool in_debt;                            /* it is: nothing should be read */
   bool dirty;                              /* in the switchboard's list */
   struct km_switch_client *older, *newer;  /* of the same id; the newest, the head, is active */
   struct km_switch_client *next_in_bucket; /* heads only */
@@ -56,6 +57,7 @@ typedef struct km_switchboard {
   km_switch_pool pool;
   km_switch_stats stats;
   uint8_t hash_key[16];
+  bool restarting; /* all are told to go: nobody is told that others went */
 } km_switchboard;
 
 /* 0 or KM_ERR_NOMEM. `max_queued`: bytes that wait for slow clients, over all of them. */
@@ -65,7 +67,8 @@ void km_switchboard_clear(km_switchboard *sb); /* all clients must have left */
 /* A client logged in; `c` is zeroed, but for `rx` (km_token_bucket_init). 0 or KM_ERR_NOMEM. */
 KM_NODISCARD int km_switchboard_enter(km_switchboard *sb, km_switch_client *c, const km_id *id,
                                       km_relay_version version, km_ts now);
-/* It is gone. Its peers are told if it was the last of its id; its queue is emptied. */
+/* It is gone. Its peers are told if it was the last of its id, else another one of that id will do
+ * it; its queue is emptied. */
 void km_switchboard_leave(km_switchboard *sb, km_switch_client *c);
 
 /* A whole message of it. 0 or KM_ERR_RELAY_PROTOCOL: it has to be cut off. */
@@ -83,7 +86,8 @@ km_ts km_switchboard_deadline(const km_switch_client *c);
 /* Tells all clients, once each, that the relay is about to restart. */
 void km_switchboard_restarting(km_switchboard *sb, uint32_t reconnect_in_ms, uint32_t try_for_ms);
 
-/* The next client whose queue got something to write; NULL: none. */
+/* The next client whose queue got something to write, or that was marked; NULL: none. */
 km_switch_client *km_switchboard_next_dirty(km_switchboard *sb);
+void km_switchboard_mark(km_switchboard *sb, km_switch_client *c);
 
 #endif /* KM_RELAY_SWITCHBOARD_H */

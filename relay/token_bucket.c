@@ -1,8 +1,17 @@
 #include "relay/token_bucket.h"
 
+/* More than any network has; below it nothing overflows. */
+#define MOST (UINT64_C(1) << 43)
+#define EXACT_BELOW 1000000 /* a second: the time that a part of a token took is kept */
+
+static uint64_t at_most(uint64_t value, uint64_t most) {
+  return value < most ? value : most;
+}
+
 void km_token_bucket_init(km_token_bucket *b, uint64_t per_second, uint64_t burst, km_ts now) {
-  *b = (km_token_bucket){.per_second = per_second, .burst = burst, .refilled = now};
-  b->tokens = burst < INT64_MAX ? (int64_t)burst : INT64_MAX;
+  *b = (km_token_bucket){
+      .per_second = at_most(per_second, MOST), .burst = at_most(burst, MOST), .refilled = now};
+  b->tokens = (int64_t)b->burst;
 }
 
 static void refill(km_token_bucket *b, km_ts now) {
@@ -19,13 +28,20 @@ static void refill(km_token_bucket *b, km_ts now) {
     return;
   }
   uint64_t micro = rest / 1000;
-  uint64_t gained = whole * b->per_second + b->per_second / 1000000 * micro +
-                    b->per_second % 1000000 * micro / 1000000;
+  uint64_t part = b->per_second / 1000000 * micro + b->per_second % 1000000 * micro / 1000000;
+  uint64_t gained = whole * b->per_second + part;
   if (gained == 0) {
     return; /* too soon: time adds up */
   }
-  b->tokens = gained >= room ? (int64_t)b->burst : b->tokens + (int64_t)gained;
-  b->refilled = now;
+  if (gained >= room) {
+    b->tokens = (int64_t)b->burst;
+    b->refilled = now;
+    return;
+  }
+  b->tokens += (int64_t)gained;
+  b->refilled = b->per_second >= EXACT_BELOW
+                    ? now
+                    : b->refilled + whole * KM_NS_PER_S + part * KM_NS_PER_S / b->per_second;
 }
 
 bool km_token_bucket_spend(km_token_bucket *b, uint64_t tokens, km_ts now) {
@@ -33,7 +49,7 @@ bool km_token_bucket_spend(km_token_bucket *b, uint64_t tokens, km_ts now) {
     return true;
   }
   refill(b, now);
-  b->tokens -= tokens < (UINT64_C(1) << 40) ? (int64_t)tokens : INT64_C(1) << 40;
+  b->tokens -= (int64_t)at_most(tokens, MOST);
   return b->tokens >= 0;
 }
 

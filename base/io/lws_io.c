@@ -22,7 +22,6 @@ struct km_lws {
   watch **watches; /* by descriptor */
   size_t cap;
   watch *free;
-  unsigned inside; /* calls into lws that we made */
   bool closing;
 };
 
@@ -41,9 +40,7 @@ static void on_ready(void *ctx, int events) {
                        ((w->events & KM_POLL_WRITE) != 0 ? LWS_POLLOUT : 0));
   pfd.revents = (short)(((events & KM_POLL_READ) != 0 ? LWS_POLLIN : 0) |
                         ((events & KM_POLL_WRITE) != 0 ? LWS_POLLOUT : 0));
-  l->inside++;
   (void)lws_service_fd(l->context, &pfd); /* says whether the connection is gone */
-  l->inside--;
   km_lws_touch(l);
 }
 
@@ -138,13 +135,11 @@ enum { LONGEST_MS = 60 * 60 * 1000 };
 
 /* Runs what is due, and data that TLS has decrypted already: its socket may stay silent. */
 static void look_after(km_lws *l) {
-  l->inside++;
   int ms = lws_service_adjust_timeout(l->context, LONGEST_MS, 0);
   if (ms == 0) {
     (void)_lws_plat_service_forced_tsi(l->context, 0);
     ms = lws_service_adjust_timeout(l->context, LONGEST_MS, 0);
   }
-  l->inside--;
   km_deadline_set(l->timer, km_loop_now(l->loop) + (km_ts)(ms > 0 ? ms : 1) * KM_NS_PER_MS);
 }
 

@@ -17,9 +17,6 @@ KM_NODISCARD int km_lws_new(km_lws **ret, const km_env *env, km_loop *loop,
 /* Not from inside a callback of lws. NULL does nothing. */
 void km_lws_free(km_lws *l); /* closes all connections; callbacks run before it returns */
 
-/* True inside a callback of lws: km_lws_free must wait then. */
-bool km_lws_busy(const km_lws *l);
-
 struct lws_context *km_lws_context(km_lws *l);
 void *km_lws_user(struct lws_context *context); /* the `user` of km_lws_new */
 /* The reasons of external polling; everything else goes to lws_callback_http_dummy. */

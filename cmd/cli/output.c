@@ -172,20 +172,21 @@ bool cli_watched(const cli_output *out) {
 }
 
 int cli_error(const cli_output *out, int status, const km_errinfo *err) {
+  /* A sentence is text even if it quotes what is none, or quotes half a character. */
+  char text[sizeof err->text];
+  (void)snprintf(text, sizeof text, "%s",
+                 err->text[0] != '\0' ? err->text : km_strerror(err->code));
+  clean(text);
   if (out->json) {
     cJSON *event = cli_event(out, "error");
     cli_add_number(event, "code", err->code);
     cli_add_text(event, "name", km_error_name(err->code));
-    cli_add_text(event, "message", err->text[0] != '\0' ? err->text : km_strerror(err->code));
+    cli_add_text(event, "message", text);
     cli_emit(event);
     return status;
   }
   const char *no_color = getenv("NO_COLOR"); /* empty counts as not set: no-color.org */
   bool colour = isatty(STDERR_FILENO) != 0 && (no_color == NULL || no_color[0] == '\0');
-  char text[sizeof err->text];
-  (void)snprintf(text, sizeof text, "%s",
-                 err->text[0] != '\0' ? err->text : km_strerror(err->code));
-  clean(text);
   (void)fprintf(stderr, "%serror:%s %s\n", colour ? "\033[31m" : "", colour ? "\033[0m" : "", text);
   const char *hint = km_error_hint(err->code);
   bool said = hint[0] == '\0' || strstr(err->text, hint) != NULL;

@@ -261,8 +261,8 @@ static int run(dialler *d, const node_options *o, const km_addr *addr, const cha
   return node_run(&d->n);
 }
 
-/* A dialler needs no home: the relays it is given are where the peer may be. Those that want a token
- * are its own as well, as only these get to see it. */
+/* A dialler needs no home: the relays it is given are where the peer may be. With a token they are
+ * its own as well: no others get to see it. */
 static cli_list take_relays(node_options *o) {
   cli_list relays = {0};
   if (o->relay.count > 0 && strstr(o->relay.at[0], "://") != NULL) {

@@ -1,93 +1,78 @@
 /* km-relay: a relay that people host themselves. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include <keymesh/keymesh.h>
 #include <sodium.h>
 
 #include "cmd/cli/options.h"
-#include "cmd/cli/output.h"
-#include "cmd/cli/signals_io.h"
 #include "cmd/cli/stdio_io.h"
-#include "relay/server.h"
+#include "cmd/relay/relay.h"
 
-#define GRACE_MS 2000
+typedef struct arguments {
+  relay_options relay;
+  const char *log;
+  bool json, check, version;
+} arguments;
 
-typedef struct relay {
-  cli_output out;
-  km_env env;
-  km_loop *loop;
-  km_relay_server *server;
-} relay;
-
-static void on_stopped(void *ctx) {
-  relay *r = ctx;
-  km_loop_stop(r->loop);
+static cli_result parse(arguments *a, int argc, char **argv, km_errinfo *err) {
+  const cli_option options[] = {
+      {"--config", CLI_TEXT, &a->relay.config, "FILE", "configuration; see km-relay(1)", 0, 0},
+      {"--config-path", CLI_TEXT, &a->relay.config, "FILE", "the same, as iroh-relay calls it", 0,
+       0},
+      {"--dev", CLI_FLAG, &a->relay.dev, NULL, "plain HTTP on port 3340, to try things out", 0, 0},
+      {"--check", CLI_FLAG, &a->check, NULL, "look whether it could run, and end", 0, 0},
+      {"--log", CLI_TEXT, &a->log, "FILTER", "log to stderr: debug or warn,relay=debug (or KM_LOG)",
+       0, 0},
+      {"--json", CLI_FLAG, &a->json, NULL, "one JSON object a line on stdout", 0, 0},
+      {"--version", CLI_FLAG, &a->version, NULL, "version of the program and what is inside", 0, 0},
+      {0},
+  };
+  const cli_command command = {
+      .name = "km-relay",
+      .usage = "km-relay [--config FILE] [--dev] [OPTION]...",
+      .about =
+          "Relays encrypted packets between endpoints that cannot reach each other, by iroh's\n"
+          "relay protocol, and tells them their addresses (STUN).\n\n"
+          "SIGHUP reads lists, tokens and the certificate again. SIGTERM ends it gracefully.",
+      .example = "  km-relay --dev                             # to try it out\n"
+                 "  km-relay --config /etc/km-relay/km-relay.toml",
+      .options = options};
+  cli_words words;
+  return cli_parse(&command, argc - 1, argv + 1, &words, err);
 }
 
-static void on_stop(void *ctx) {
-  relay *r = ctx;
-  km_relay_server_shutdown(r->server, GRACE_MS, on_stopped, r);
+static int choose_log(arguments *a, km_errinfo *err) {
+  const char *set = getenv("KM_LOG");
+  const char *filter = a->log != NULL ? a->log : set != NULL && set[0] != '\0' ? set : "info";
+  a->relay.logger.sink = km_log_to_stderr;
+  return km_log_filter_parse(&a->relay.logger.filter, filter, err);
+}
+
+static int run(int argc, char **argv) {
+  arguments a = {.log = NULL};
+  cli_output out;
+  km_errinfo err = {0};
+  cli_result result = parse(&a, argc, argv, &err);
+  cli_output_init(&out, a.json);
+  if (result == CLI_HELPED) {
+    return CLI_EXIT_OK;
+  }
+  if (result == CLI_BAD || choose_log(&a, &err) != 0) {
+    return cli_error(&out, CLI_EXIT_USAGE, &err);
+  }
+  if (a.version) {
+    printf("km-relay %s (%s)\n", km_version(), km_version_details());
+    return CLI_EXIT_OK;
+  }
+  if (sodium_init() < 0) {
+    err.code = KM_ERR_SYSTEM;
+    return cli_error(&out, CLI_EXIT_FAILED, &err);
+  }
+  return a.check ? relay_check(&out, &a.relay) : relay_run(&out, &a.relay);
 }
 
 int main(int argc, char **argv) {
-  relay r = {0};
-  km_errinfo err;
-  bool dev = false, json = false;
-  const char *config = NULL;
   cli_stdio_begin();
-  const cli_option options[] = {
-      {"--dev", CLI_FLAG, &dev, NULL, "plain HTTP on [::]:3340", 0, 0},
-      {"--config", CLI_TEXT, &config, "FILE", "configuration", 0, 0},
-      {"--json", CLI_FLAG, &json, NULL, "one JSON object a line on stdout", 0, 0},
-      {0},
-  };
-  const cli_command command = {.name = "km-relay",
-                               .usage = "km-relay [--config FILE] [--dev]",
-                               .about = "A relay.",
-                               .example = "  km-relay --dev",
-                               .options = options};
-  cli_words words;
-  cli_result result = cli_parse(&command, argc - 1, argv + 1, &words, &err);
-  if (result != CLI_RUN) {
-    return 2;
-  }
-  cli_output_init(&r.out, json);
-  km_udp_addr bind = {.family = 6, .port = 3340};
-  if (config != NULL) {
-    FILE *f = fopen(config, "r");
-    char line[256], addr[100];
-    while (f != NULL && fgets(line, sizeof line, f) != NULL) {
-      if (sscanf(line, "http_bind_addr = \"%99[^\"]\"", addr) == 1) {
-        (void)!km_udp_addr_parse(&bind, addr, strlen(addr), NULL);
-      }
-    }
-    if (f != NULL) {
-      fclose(f);
-    }
-  }
-  r.env = km_env_system;
-  if (sodium_init() < 0 || km_loop_new(&r.loop) != 0) {
-    return 1;
-  }
-  km_relay_server_config c = {.env = &r.env,
-                              .loop = r.loop,
-                              .http = &bind,
-                              .http_count = 1,
-                              .relay_over_http = true,
-                              .version = km_version(),
-                              .ctx = &r};
-  km_relay_server_limits_default(&c.limits);
-  int rv = km_relay_server_new(&r.server, &c, &err);
-  if (rv != 0) {
-    return cli_error(&r.out, 2, &err);
-  }
-  if (cli_signals_watch(r.loop, on_stop, &r) != 0) {
-    return 1;
-  }
-  (void)km_loop_run(r.loop);
-  cli_signals_stop();
-  km_relay_server_free(r.server);
-  (void)km_loop_free(r.loop);
-  return cli_stdio_end(0);
+  return cli_stdio_end(run(argc, argv));
 }

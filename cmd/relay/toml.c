@@ -21,7 +21,7 @@ typedef struct reader {
 } reader;
 
 static int bad(const reader *r, const char *what) {
-  return km_fail(r->err, KM_ERR_INVALID, "line %d: %s", r->line, what);
+  return km_fail(r->err, KM_ERR_INVALID, "%s:%d: %s", r->t->name, r->line, what);
 }
 
 static char *copy(const char *text, size_t len) {
@@ -163,6 +163,9 @@ static bool is_bare(char c) {
 
 static int append(reader *r, char path[PATH_CAP], const char *key, size_t len) {
   size_t used = strlen(path);
+  if (len == 0 || memchr(key, '.', len) != NULL) {
+    return bad(r, "a quoted key is empty or has a dot in it: no key here is called so");
+  }
   if (used + len + 2 > PATH_CAP) {
     return bad(r, "a key is too long");
   }
@@ -181,7 +184,7 @@ static int read_key(reader *r, char path[PATH_CAP]) {
   do {
     skip_blanks(r);
     if (r->at < r->end && (*r->at == '"' || *r->at == '\'')) {
-      size_t len;
+      size_t len = 0;
       rv = read_string(r, text, &len);
       rv = rv != 0 ? rv : append(r, path, text, len);
     } else {
@@ -204,28 +207,50 @@ static int read_key(reader *r, char path[PATH_CAP]) {
 
 static int read_value(reader *r, const char *path);
 
+/* True when `path` lies in the table `of`. */
+static bool is_in(const char *path, const char *of) {
+  size_t len = strlen(of);
+  return strncmp(path, of, len) == 0 && path[len] == '.';
+}
+
+/* The same key twice, and keys that are a value and a table at once. */
+static int check_new(reader *r, const char *path, toml_kind kind) {
+  for (size_t i = 0; i < r->t->count; i++) {
+    const toml_value *v = &r->t->values[i];
+    bool same = strcmp(v->path, path) == 0;
+    bool within = is_in(path, v->path) && !v->open;
+    bool around = kind != TOML_TABLE && is_in(v->path, path);
+    if (same || within || around) {
+      return km_fail(r->err, KM_ERR_INVALID, "%s:%d: %.80s was given before, in line %d",
+                     r->t->name, r->line, same ? path : v->path, v->line);
+    }
+  }
+  return 0;
+}
+
+static int grow(reader *r) {
+  toml *t = r->t;
+  if (t->count == MAX_VALUES) {
+    return bad(r, "there are more than 1,000 values");
+  }
+  if (t->count < t->cap) {
+    return 0;
+  }
+  size_t cap = t->cap == 0 ? 16 : t->cap * 2;
+  toml_value *values = realloc(t->values, cap * sizeof *values);
+  if (values == NULL) {
+    return km_fail(r->err, KM_ERR_NOMEM, NULL);
+  }
+  t->values = values;
+  t->cap = cap;
+  return 0;
+}
+
+/* NULL: r->err says why. */
 static toml_value *add(reader *r, const char *path, toml_kind kind) {
   toml *t = r->t;
-  for (size_t i = 0; i < t->count; i++) {
-    if (strcmp(t->values[i].path, path) == 0) {
-      (void)km_fail(r->err, KM_ERR_INVALID, "line %d: %.80s was given before, in line %d", r->line,
-                    path, t->values[i].line);
-      return NULL;
-    }
-  }
-  if (t->count == MAX_VALUES) {
-    (void)bad(r, "there are more than 1,000 values");
+  if (check_new(r, path, kind) != 0 || grow(r) != 0) {
     return NULL;
-  }
-  if (t->count == t->cap) {
-    size_t cap = t->cap == 0 ? 16 : t->cap * 2;
-    toml_value *values = realloc(t->values, cap * sizeof *values);
-    if (values == NULL) {
-      (void)km_fail(r->err, KM_ERR_NOMEM, NULL);
-      return NULL;
-    }
-    t->values = values;
-    t->cap = cap;
   }
   toml_value *v = &t->values[t->count];
   *v = (toml_value){.kind = kind, .line = r->line, .path = copy(path, strlen(path))};
@@ -239,7 +264,7 @@ static toml_value *add(reader *r, const char *path, toml_kind kind) {
 
 static int read_text(reader *r, const char *path) {
   char text[TEXT_CAP];
-  size_t len;
+  size_t len = 0;
   int rv = read_string(r, text, &len);
   if (rv != 0) {
     return rv;
@@ -284,7 +309,7 @@ static int read_array(reader *r, const char *path) {
     if (take(r, ']')) {
       return 0;
     }
-    size_t len;
+    size_t len = 0;
     if (r->at == r->end || (*r->at != '"' && *r->at != '\'')) {
       return bad(r, "a list may hold strings only");
     }
@@ -314,12 +339,8 @@ static int read_pair(reader *r, const char *table) {
   return rv;
 }
 
-static int read_inline_table(reader *r, const char *path) {
-  r->at++;
+static int read_inline_pairs(reader *r, const char *path) {
   skip_blanks(r);
-  if (add(r, path, TOML_TABLE) == NULL) {
-    return r->err->code;
-  }
   if (take(r, '}')) {
     return 0;
   }
@@ -333,36 +354,88 @@ static int read_inline_table(reader *r, const char *path) {
   return take(r, '}') ? 0 : bad(r, "a comma or } was expected");
 }
 
-static int read_word(reader *r, const char *path) {
-  char word[32];
-  size_t len = 0, underscores = 0;
-  while (r->at < r->end && (is_bare(*r->at) || strchr("+.:", *r->at) != NULL)) {
-    if (*r->at == '_') {
-      underscores++;
-    } else if (len + 1 < sizeof word) {
-      word[len++] = *r->at;
-    } else {
-      return bad(r, "a value is too long");
-    }
-    r->at++;
-  }
-  word[len] = '\0';
-  bool yes = strcmp(word, "true") == 0;
-  char *end = word;
-  long long number = yes ? 1 : 0;
-  toml_kind kind = TOML_BOOL;
-  if (!yes && strcmp(word, "false") != 0) {
-    kind = TOML_INTEGER;
-    number = len == 0 || len > 18 ? 0 : strtoll(word, &end, 10);
-    if (len == 0 || *end != '\0' || end == word || underscores >= len) {
-      return bad(r, "a string in quotes, an integer, true, false, a list or { was expected");
-    }
-  }
-  toml_value *v = add(r, path, kind);
+static int read_inline_table(reader *r, const char *path) {
+  size_t at = r->t->count; /* pairs in it may move the array */
+  r->at++;
+  toml_value *v = add(r, path, TOML_TABLE);
   if (v == NULL) {
     return r->err->code;
   }
-  v->number = number;
+  v->open = true;
+  int rv = read_inline_pairs(r, path);
+  r->t->values[at].open = false;
+  return rv;
+}
+
+/* Digits with single underscores between them. Returns how many characters, 0 for none. */
+static size_t digits(const char *text) {
+  size_t n = 0;
+  while (isdigit((unsigned char)text[n]) ||
+         (text[n] == '_' && n > 0 && text[n - 1] != '_' && isdigit((unsigned char)text[n + 1]))) {
+    n++;
+  }
+  return n;
+}
+
+/* A decimal integer or float of TOML, to the end of the word. */
+static bool is_number(const char *word, bool *ret_float) {
+  const char *at = word + (*word == '+' || *word == '-');
+  size_t n = digits(at);
+  bool good = n > 0 && (n == 1 || at[0] != '0');
+  at += n;
+  *ret_float = false;
+  if (good && *at == '.') {
+    n = digits(++at);
+    good = n > 0;
+    at += n;
+    *ret_float = true;
+  }
+  if (good && (*at == 'e' || *at == 'E')) {
+    at++;
+    at += *at == '+' || *at == '-';
+    n = digits(at);
+    good = n > 0;
+    at += n;
+    *ret_float = true;
+  }
+  return good && *at == '\0';
+}
+
+static void drop_underscores(char *word) {
+  char *to = word;
+  for (const char *at = word; *at != '\0'; at++) {
+    if (*at != '_') {
+      *to++ = *at;
+    }
+  }
+  *to = '\0';
+}
+
+static int read_word(reader *r, const char *path) {
+  char word[32] = "";
+  size_t len = 0;
+  while (r->at < r->end && (is_bare(*r->at) || *r->at == '+' || *r->at == '.' || *r->at == ':')) {
+    if (len + 1 == sizeof word) {
+      return bad(r, "a value is too long");
+    }
+    word[len++] = *r->at++;
+  }
+  word[len] = '\0';
+  bool yes = strcmp(word, "true") == 0, is_float = false;
+  bool is_bool = yes || strcmp(word, "false") == 0;
+  if (!is_bool && !is_number(word, &is_float)) {
+    return bad(r, "a string in quotes, a decimal number, true, false, a list or { was expected");
+  }
+  drop_underscores(word);
+  if (!is_bool && !is_float && strlen(word) > 18) {
+    return bad(r, "a number has more than 18 digits");
+  }
+  toml_value *v = add(r, path, is_bool ? TOML_BOOL : is_float ? TOML_FLOAT : TOML_INTEGER);
+  if (v == NULL) {
+    return r->err->code;
+  }
+  v->number = is_bool ? yes : is_float ? 0 : strtoll(word, NULL, 10);
+  v->real = is_bool ? 0 : strtod(word, NULL);
   return 0;
 }
 
@@ -389,15 +462,30 @@ static int read_header(reader *r) {
   }
   r->table[0] = '\0';
   int rv = read_key(r, r->table);
-  return rv == 0 && !take(r, ']') ? bad(r, "] was expected") : rv;
+  if (rv == 0 && !take(r, ']')) {
+    rv = bad(r, "] was expected");
+  }
+  toml_value *v = rv == 0 ? add(r, r->table, TOML_TABLE) : NULL;
+  if (v != NULL) {
+    v->open = true;
+  }
+  return v != NULL ? 0 : r->err->code;
 }
 
-int toml_parse(toml *ret, const char *text, size_t len, km_errinfo *err) {
+/* Some editors begin every file with a byte order mark. */
+static void skip_mark(reader *r) {
+  if (r->end - r->at >= 3 && memcmp(r->at, "\xef\xbb\xbf", 3) == 0) {
+    r->at += 3;
+  }
+}
+
+int toml_parse(toml *ret, const char *name, const char *text, size_t len, km_errinfo *err) {
   km_errinfo unused;
-  reader r = {.at = text, .end = text + len, .line = 1, .t = ret,
-              .err = err == NULL ? &unused : err};
-  *ret = (toml){0};
+  reader r = {
+      .at = text, .end = text + len, .line = 1, .t = ret, .err = err == NULL ? &unused : err};
+  *ret = (toml){.name = name};
   int rv = 0;
+  skip_mark(&r);
   while (rv == 0) {
     skip_lines(&r);
     if (r.at == r.end) {
@@ -432,4 +520,14 @@ toml_value *toml_find(toml *t, const char *path) {
     }
   }
   return NULL;
+}
+
+bool toml_has_table(const toml *t, const char *path) {
+  for (size_t i = 0; i < t->count; i++) {
+    const toml_value *v = &t->values[i];
+    if (is_in(v->path, path) || (v->kind == TOML_TABLE && strcmp(v->path, path) == 0)) {
+      return true;
+    }
+  }
+  return false;
 }

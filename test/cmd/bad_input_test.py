@@ -1,4 +1,5 @@
 """Whatever is typed or found: a sentence, the right status, never a crash."""
+import json
 import os
 import socket
 import unittest
@@ -96,6 +97,16 @@ class Words(Case):
                 (["perf", "server", "extra"], ["'extra'"])):
             with self.subTest(args=args[:4]):
                 self.check_sentence(run(*args), USAGE, *words)
+
+    def test_messages_are_text(self):
+        """Cut within a character or not UTF-8 at all: JSON has a sentence, not its bytes in hex."""
+        for word in ("--" + "\u00e9" * 40, "--x" + "\u00e9" * 40, b"--\xff\xfe"):
+            with self.subTest(word=word):
+                result = raw("id", word, "--json")
+                self.assertEqual(result.status, USAGE)
+                event = json.loads(result.out)
+                self.assertIn("unknown option", event["message"])
+                self.assertNotIn("\x1b", event["message"])
 
     def test_numbers(self):
         for option, least, most in (("--count", 1, 1000000), ("--timeout", 1, 600)):

@@ -2,6 +2,7 @@
 import os
 import signal
 import socket
+import threading
 import time
 import urllib.request
 
@@ -120,16 +121,29 @@ class Homes(RelayCase):
         self.assertEqual(server.event("relay")["home"], relay.url)
         self.assertEqual(self.dial(server, relay=relay).status, OK)
 
-    def lose_home(self, how):
-        """The home relay is lost; the other one takes over."""
+    def with_standby(self):
+        """A node with two relays: it, its home, and the other, which is connected to as well."""
         one, two = self.relay(), self.relay()
         server = self.start(Server, "--relay", one.url, "--relay", two.url)
         home, other = (one, two) if server.ready["relay"] == one.url else (two, one)
         self.assertEqual(server.ready["relay"], home.url)
-        time.sleep(1)  # the standby is connected to beside the home
-        home.send(how)
-        self.assertEqual(server.event("relay")["home"], other.url)
         self.assertEqual(self.dial(server, relay=other).status, OK)
+        return server, home, other
+
+    def wait_for_home(self, server, old, new):
+        """Reads on to the event that says so. Before it, others may say that the standby changed."""
+        while (home := server.event("relay")["home"]) != new.url:
+            self.assertEqual(home, old.url)
+
+    def lose_home(self, how):
+        """The home relay is lost; the other one takes over, and is the one that is told of."""
+        server, home, other = self.with_standby()
+        home.send(how)
+        lost = time.monotonic()
+        self.wait_for_home(server, home, other)
+        print(f"standby is home after {time.monotonic() - lost:.2f} s")
+        self.assertEqual(self.dial(server, relay=other).status, OK)
+        return server, home, other
 
     def test_home_dies(self):
         self.lose_home(signal.SIGKILL)
@@ -141,7 +155,78 @@ class Homes(RelayCase):
         self.lose_home(signal.SIGTERM)
 
 
+class Forwarder:
+    """Carries TCP connections to a relay, until it is cut."""
+
+    def __init__(self, port):
+        self.to = ("127.0.0.1", port)
+        self.sockets = [socket.create_server(("127.0.0.1", 0))]
+        self.url = f"http://127.0.0.1:{self.sockets[0].getsockname()[1]}/"
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        try:
+            while True:
+                ends = [self.sockets[0].accept()[0], socket.create_connection(self.to)]
+                self.sockets += ends
+                for pair in (ends, ends[::-1]):
+                    threading.Thread(target=self.carry, args=pair, daemon=True).start()
+        except OSError:
+            pass  # cut
+
+    @staticmethod
+    def carry(source, target):
+        try:
+            while data := source.recv(65536):
+                target.sendall(data)
+        except OSError:
+            pass  # cut
+
+    def cut(self):
+        for end in self.sockets:
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # so it is already
+            end.close()
+
+    end = cut
+
+
+class OtherWay(RelayCase):
+    def test_the_peer_loses_its_relay_and_has_another(self):
+        """Only the accepting side notices; the dialling side still has both relays."""
+        relays = [self.relay(), self.relay()]
+        ways = [self.start(Forwarder, relay.port) for relay in relays]
+        server = self.start(Server, "--relay", ways[0].url, "--relay", ways[1].url)
+        for relay in relays:  # it is at both
+            self.assertEqual(self.dial(server, relay=relay).status, OK)
+        path = self.file("big", os.urandom(200_000_000))
+        client = self.start(Process, "node2", server.id, "--relay", relays[0].url, "--relay",
+                            relays[1].url, "--file", path, "--json")
+        used = [relay.url for relay in relays].index(client.event("connected")["addr"])
+        time.sleep(0.2)  # no way may change during the handshake
+        ways[used].cut()
+        result = client.wait()
+        self.assertEqual(result.status, OK, result.out + result.err)
+        self.assertIn(relays[1 - used].url, [e["addr"] for e in result.events
+                                             if e["event"] == "path"])
+
+
 class Restart(RelayCase):
+    def test_a_connection_survives_ten_seconds_without_its_relay(self):
+        relay = self.relay()
+        server = self.start(Server, "--relay", relay.url)
+        client = self.start(Process, "node2", server.id, "--relay", relay.url, "--file",
+                            self.file("big", os.urandom(100_000_000)), "--json")
+        client.event("connected")
+        relay.send(signal.SIGKILL)
+        relay.wait()
+        time.sleep(10)
+        self.relay(relay.port)
+        result = client.wait()
+        self.assertEqual(result.status, OK, result.out + result.err)
+
     def test_a_transfer_survives_kill_9_of_the_relay(self):
         relay = self.relay()
         server = self.start(Server, "--relay", relay.url)
@@ -172,8 +257,8 @@ class Ping(RelayCase):
         self.assertIn("the relay works", run("relay", "ping", relay.url).out)
 
     def test_what_does_not(self):
-        self.check_sentence(run("relay", "ping", f"http://127.0.0.1:{free_port()}"), UNREACHABLE,
-                            "relay")
+        url = f"http://127.0.0.1:{free_port()}/"
+        self.check_sentence(run("relay", "ping", url), UNREACHABLE, f"the relay {url}", "firewall")
         self.check_sentence(run("relay", "pong", "http://127.0.0.1"), USAGE, "ping URL")
         self.check_sentence(run("relay", "ping", "nonsense"), USAGE, "nonsense")
         self.check_sentence(run("relay", "ping", "https://127.0.0.1", "--relay-ca",

@@ -110,7 +110,9 @@ static void waits_longer_each_time(void **state) {
     km_relay_core_lost(&t->core, now, &refused);
     assert_int_equal(take_todo(&t->core), KM_RELAY_TODO_CLOSE | KM_RELAY_TODO_TELL);
     km_ts at = km_relay_core_deadline(&t->core);
-    assert_in_range(at, now, now + most);
+    /* While connections may still be waiting for the relay, never for long. */
+    km_ts ceiling = now < 130 * S ? 4 * S : 16 * S;
+    assert_in_range(at, now, now + (most < ceiling ? most : ceiling));
     longest = at - now > longest ? at - now : longest;
     if (at > now) {
       km_relay_core_timer(&t->core, at - 1);
@@ -158,6 +160,32 @@ static void short_sessions_do_not_reset_the_back_off(void **state) {
     now = km_relay_core_deadline(&t->core);
     km_relay_core_timer(&t->core, now);
   }
+}
+
+/* Another endpoint has our id, and the relay throws the older one out: however long that took, the
+ * two of them do not chase each other. */
+static void an_id_that_is_contested_waits_longer(void **state) {
+  core_test *t = *state;
+  km_ts now = 101 * S;
+  uint64_t most = 1280 * MS, sum = 0;
+  for (unsigned i = 0; i < 20; i++) {
+    connect_at(&t->core, now);
+    answer_ping(&t->core, now + 1 * MS);
+    assert_int_equal(give(&t->core, now + 60 * S, "\x0d\x01", 2), KM_RELAY_EVENT_ELSEWHERE);
+    km_relay_core_lost(&t->core, now + 60 * S, &lost);
+    take_todo(&t->core);
+    km_ts at = km_relay_core_deadline(&t->core);
+    assert_in_range(at, now + 60 * S, now + 60 * S + most);
+    sum += at - (now + 60 * S);
+    most = most < 8 * S ? 2 * most : 16 * S;
+    now = at;
+    km_relay_core_timer(&t->core, now);
+  }
+  assert_true(sum > 30 * S); /* 20 waits of 0 to 16 s */
+  connect_at(&t->core, now);
+  answer_ping(&t->core, now + 1 * MS);
+  km_relay_core_lost(&t->core, now + 60 * S, &lost); /* the other one is gone */
+  assert_in_range(km_relay_core_deadline(&t->core), now + 60 * S, now + 60 * S + 100 * MS);
 }
 
 static void a_restart_spreads_its_clients(void **state) {
@@ -235,6 +263,20 @@ static void who_speaks_is_not_lost(void **state) {
   assert_int_equal(t->core.state, KM_RELAY_CLIENT_CONNECTED);
   assert_int_equal(km_relay_core_deadline(&t->core), 110 * S);
   km_relay_core_timer(&t->core, 110 * S);
+  assert_int_equal(t->core.state, KM_RELAY_CLIENT_WAITING);
+}
+
+static void who_speaks_and_never_answers_is_lost(void **state) {
+  core_test *t = *state;
+  static const uint8_t status[2] = {KM_RELAY_STATUS, 99};
+  connect_at(&t->core, 101 * S);
+  for (km_ts now = 102 * S; now < 146 * S; now += S) {
+    give(&t->core, now, status, sizeof status);
+    km_relay_core_timer(&t->core, now);
+    assert_int_equal(t->core.state, KM_RELAY_CLIENT_CONNECTED);
+  }
+  assert_int_equal(km_relay_core_deadline(&t->core), 146 * S);
+  km_relay_core_timer(&t->core, 146 * S);
   assert_int_equal(t->core.state, KM_RELAY_CLIENT_WAITING);
 }
 
@@ -339,11 +381,13 @@ int main(void) {
       CORE_TEST(comes_back_at_once_after_a_connection_that_worked),
       CORE_TEST(a_connection_without_a_pong_counts_as_a_failure),
       CORE_TEST(short_sessions_do_not_reset_the_back_off),
+      CORE_TEST(an_id_that_is_contested_waits_longer),
       CORE_TEST(a_restart_spreads_its_clients),
       CORE_TEST(a_restart_does_not_last_for_ever),
       CORE_TEST(pings_after_fifteen_seconds_of_silence),
       CORE_TEST(frames_put_the_ping_off),
       CORE_TEST(who_speaks_is_not_lost),
+      CORE_TEST(who_speaks_and_never_answers_is_lost),
       CORE_TEST(a_check_has_its_own_deadline),
       CORE_TEST(a_new_network_starts_afresh),
       CORE_TEST(pings_are_answered),

@@ -1,8 +1,8 @@
 /* Happy eyeballs on real sockets: which of several addresses wins, and what the others leave. */
+#include "base/udp_addr.h"
 #include "relay/connect_io.h"
 #include "test/relay/client_lab.h"
 
-#include <arpa/inet.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -17,27 +17,35 @@ typedef struct place {
   km_udp_addr addr;
 } place;
 
-static km_udp_addr bound_addr(int fd) {
-  struct sockaddr_in sa;
-  socklen_t len = sizeof sa;
-  assert_int_equal(getsockname(fd, (struct sockaddr *)&sa, &len), 0);
-  km_udp_addr addr = {.family = 4, .port = ntohs(sa.sin_port)};
-  memcpy(addr.ip, &sa.sin_addr, 4);
-  return addr;
+static bool has_ipv6(void) {
+  const struct sockaddr_in6 sa = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+  int fd = socket(AF_INET6, SOCK_STREAM, 0);
+  bool has = fd >= 0 && bind(fd, (const struct sockaddr *)&sa, sizeof sa) == 0;
+  if (fd >= 0) {
+    close(fd);
+  }
+  if (!has) {
+    print_message("no IPv6 here: skipped\n");
+  }
+  return has;
 }
 
 static void open_place(place *p, const char *ip, bool black_hole) {
-  struct sockaddr_in sa = {.sin_family = AF_INET};
-  assert_int_equal(inet_pton(AF_INET, ip, &sa.sin_addr), 1);
-  p->fd = socket(AF_INET, SOCK_STREAM, 0);
-  assert_int_equal(bind(p->fd, (struct sockaddr *)&sa, sizeof sa), 0);
+  struct sockaddr_storage sa;
+  km_udp_addr wanted;
+  assert_true(km_relay_host_literal(ip, 1, &wanted));
+  wanted.port = 0;
+  socklen_t len = km_udp_addr_to_sockaddr(&wanted, &sa);
+  p->fd = socket(sa.ss_family, SOCK_STREAM, 0);
+  assert_int_equal(bind(p->fd, (struct sockaddr *)&sa, len), 0);
   assert_int_equal(listen(p->fd, black_hole ? 0 : 16), 0);
-  p->addr = bound_addr(p->fd);
-  sa.sin_port = htons(p->addr.port);
+  len = sizeof sa;
+  assert_int_equal(getsockname(p->fd, (struct sockaddr *)&sa, &len), 0);
+  assert_true(km_udp_addr_from_sockaddr(&p->addr, (struct sockaddr *)&sa, len));
   for (size_t i = 0; i < COUNT_OF(p->fill); i++) {
-    p->fill[i] = black_hole ? socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0) : -1;
+    p->fill[i] = black_hole ? socket(sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK, 0) : -1;
     if (black_hole) {
-      (void)connect(p->fill[i], (struct sockaddr *)&sa, sizeof sa); /* EINPROGRESS */
+      (void)connect(p->fill[i], (struct sockaddr *)&sa, len); /* EINPROGRESS */
     }
   }
 }
@@ -165,6 +173,29 @@ static void an_address_without_a_route_is_passed_over(void **state) {
   close_place(&live);
 }
 
+/* The classic: a network whose IPv6 leads nowhere, or whose IPv4 does. */
+static void the_other_family_wins(void **state) {
+  (void)state;
+  static const char *const ips[] = {"::1", "127.0.0.1"};
+  if (!has_ipv6()) {
+    skip();
+  }
+  for (size_t i = 0; i < COUNT_OF(ips); i++) {
+    place hole, live;
+    dialled d;
+    open_place(&hole, ips[i], true);
+    open_place(&live, ips[1 - i], false);
+    km_udp_addr addrs[] = {hole.addr, live.addr};
+    begin(&d, addrs, 2, NULL);
+    LAB_WAIT_FOR(d.done == 1);
+    assert_true(d.fd >= 0);
+    assert_int_equal(d.remote.family, live.addr.family);
+    close(d.fd);
+    close_place(&hole);
+    close_place(&live);
+  }
+}
+
 static void what_did_no_good_is_tried_last(void **state) {
   (void)state;
   place one, two;
@@ -207,13 +238,9 @@ static void may_be_given_up_at_any_time(void **state) {
 /* The whole client, over IPv6. */
 static void a_literal_of_ipv6_is_dialled(void **state) {
   (void)state;
-  int fd = socket(AF_INET6, SOCK_STREAM, 0);
-  struct sockaddr_in6 sa = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
-  if (fd < 0 || bind(fd, (struct sockaddr *)&sa, sizeof sa) != 0) {
-    print_message("no IPv6 here: skipped\n");
+  if (!has_ipv6()) {
     skip();
   }
-  close(fd);
   lab_relay r = {0};
   lab_client l = {0};
   char url[256];
@@ -232,6 +259,7 @@ int main(void) {
       cmocka_unit_test(the_next_follows_a_failure_at_once),
       cmocka_unit_test(all_dead_is_the_last_ones_error),
       cmocka_unit_test(an_address_without_a_route_is_passed_over),
+      cmocka_unit_test(the_other_family_wins),
       cmocka_unit_test(what_did_no_good_is_tried_last),
       cmocka_unit_test(may_be_given_up_at_any_time),
       cmocka_unit_test(a_literal_of_ipv6_is_dialled),

@@ -73,6 +73,8 @@ static void drop(lab_conn *c) {
     c->ssl = NULL;
   }
   km_poll_free(c->poll);
+  km_timer_cancel(c->timer);
+  c->timer = NULL;
   struct linger reset = {.l_onoff = 1, .l_linger = 0};
   setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
   close(c->fd);
@@ -182,6 +184,21 @@ static void answer_upgrade(lab_conn *c) {
   }
 }
 
+static void answer_ping(void *ctx) {
+  static const char pong[] = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\npong";
+  lab_conn *c = ctx;
+  c->timer = NULL;
+  put(c, pong, sizeof pong - 1);
+}
+
+static void drip(void *ctx) {
+  lab_conn *c = ctx;
+  lab_relay *r = c->relay;
+  c->timer = NULL;
+  put(c, r->raw_answer + c->dripped++ % strlen(r->raw_answer), 1);
+  assert_int_equal(km_timer_start(&c->timer, lab_loop, r->drip_ms, drip, c), 0);
+}
+
 static void read_request(lab_conn *c) {
   lab_relay *r = c->relay;
   uint8_t *end = c->rx_len >= 4 ? memmem(c->rx, c->rx_len, "\r\n\r\n", 4) : NULL;
@@ -194,14 +211,15 @@ static void read_request(lab_conn *c) {
   r->request[len] = '\0';
   c->rx_len -= len;
   memmove(c->rx, c->rx + len, c->rx_len);
-  if (r->raw_answer != NULL) {
+  if (r->raw_answer != NULL && r->drip_ms > 0) {
+    drip(c);
+  } else if (r->raw_answer != NULL) {
     put(c, r->raw_answer, strlen(r->raw_answer));
     if (r->hang_up) {
       c->closing = true;
     }
   } else if (strncmp(r->request, "GET /ping ", 10) == 0) {
-    static const char pong[] = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\npong";
-    put(c, pong, sizeof pong - 1);
+    assert_int_equal(km_timer_start(&c->timer, lab_loop, r->ping_ms, answer_ping, c), 0);
   } else {
     answer_upgrade(c);
   }
@@ -213,6 +231,7 @@ static void take_datagrams(lab_conn *c, const uint8_t *msg, size_t len) {
   assert_int_equal(km_relay_frame_read(&f, KM_RELAY_READ_SERVER, KM_RELAY_V2, msg, len, NULL), 0);
   if (f.type == KM_RELAY_PING) {
     r->pings++;
+    c->closing = r->evicts;
     f.type = KM_RELAY_PONG;
   } else if (f.type == KM_RELAY_PONG) {
     r->pongs++;
@@ -371,11 +390,28 @@ void lab_relay_drop(lab_relay *r) {
   }
 }
 
+void lab_relay_hang(lab_relay *r, bool on) {
+  assert_int_equal(km_poll_set(r->poll, on ? 0 : KM_POLL_READ), 0);
+  for (size_t i = 0; i < LAB_CONNS; i++) {
+    if (r->conns[i].fd >= 0) {
+      assert_int_equal(km_poll_set(r->conns[i].poll, on ? 0 : KM_POLL_READ), 0);
+    }
+  }
+}
+
 void lab_relay_close(lab_relay *r) {
   lab_relay_drop(r);
   km_poll_free(r->poll);
   close(r->fd);
   wolfSSL_CTX_free(r->tls);
+}
+
+void lab_relay_put(lab_relay *r, const void *data, size_t len) {
+  for (size_t i = 0; i < LAB_CONNS; i++) {
+    if (r->conns[i].fd >= 0) {
+      put(&r->conns[i], data, len);
+    }
+  }
 }
 
 void lab_relay_send(lab_relay *r, unsigned opcode, const void *msg, size_t len) {
@@ -533,14 +569,24 @@ static void on_writable(void *ctx, km_relay_client *c) {
   l->writable++;
 }
 
-void lab_client_open(lab_client *l, const km_env *env, const char *ca_file) {
-  assert_int_equal(km_secret_key_generate(&l->key), 0);
+static void open_client(lab_client *l, const km_env *env, const char *ca_file) {
   const km_relay_clients_config config = {.env = env != NULL ? env : &km_env_system,
                                           .loop = lab_loop,
                                           .key = l->key,
                                           .ca_file = ca_file,
                                           .user_agent = "lab/1"};
   assert_int_equal(km_relay_clients_new(&l->all, &config, NULL), 0);
+}
+
+void lab_client_open(lab_client *l, const km_env *env, const char *ca_file) {
+  assert_int_equal(km_secret_key_generate(&l->key), 0);
+  open_client(l, env, ca_file);
+}
+
+void lab_client_open_as(lab_client *l, km_secret_key *key) {
+  l->key = key;
+  l->key_lent = true;
+  open_client(l, NULL, NULL);
 }
 
 void lab_client_dial(lab_client *l, const char *url) {
@@ -561,5 +607,7 @@ const char *lab_url(char buf[256], const char *scheme, const char *host, uint16_
 void lab_client_close(lab_client *l) {
   km_relay_client_free(l->c);
   km_relay_clients_free(l->all);
-  km_secret_key_free(l->key);
+  if (!l->key_lent) {
+    km_secret_key_free(l->key);
+  }
 }

@@ -25,6 +25,8 @@ typedef struct lab_conn {
   km_relay_server_handshake hs;
   uint8_t *rx;
   size_t rx_len;
+  km_timer *timer;
+  size_t dripped;
   unsigned close_code; /* of a close frame, 0: none came */
 } lab_conn;
 
@@ -41,6 +43,9 @@ struct lab_relay {
   bool ignore_header;       /* that proves the id, as if somebody else had terminated TLS */
   bool echo;                /* datagrams come back */
   bool deaf;                /* does not read */
+  bool evicts;              /* resets the connection of whoever pings */
+  unsigned ping_ms;         /* GET /ping is answered after so long */
+  unsigned drip_ms;         /* a byte of raw_answer every so often, again and again */
   const void *with_confirm; /* sent in one piece with the confirmation */
   size_t with_confirm_len;
 
@@ -65,6 +70,10 @@ void lab_relay_open(lab_relay *r, const char *ip, uint16_t port, const char *cer
 /* Resets its connections, as kill -9 does. */
 void lab_relay_close(lab_relay *r);
 void lab_relay_drop(lab_relay *r);
+/* Stops it as SIGSTOP does: the kernel still accepts and takes what is sent. Or lets it go on. */
+void lab_relay_hang(lab_relay *r, bool on);
+/* Bytes to every client, as they are. */
+void lab_relay_put(lab_relay *r, const void *data, size_t len);
 /* A WebSocket message to every client; `opcode` 2 is binary. */
 void lab_relay_send(lab_relay *r, unsigned opcode, const void *msg, size_t len);
 
@@ -90,6 +99,7 @@ typedef struct lab_client {
   km_relay_clients *all;
   km_relay_client *c;
   km_secret_key *key;
+  bool key_lent;
   unsigned states[3]; /* how often it was told of each */
   km_errinfo why;     /* of the last end */
   unsigned batches;
@@ -104,6 +114,8 @@ typedef struct lab_client {
 
 /* Clients with a key of their own, and none yet. */
 void lab_client_open(lab_client *l, const km_env *env, const char *ca_file);
+/* The same with a key that is only lent: it stays the caller's. */
+void lab_client_open_as(lab_client *l, km_secret_key *key);
 void lab_client_dial(lab_client *l, const char *url);
 /* "scheme://host:port/" */
 const char *lab_url(char buf[256], const char *scheme, const char *host, uint16_t port);

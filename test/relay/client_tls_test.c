@@ -1,5 +1,6 @@
 /* The relay client over TLS: whom it trusts, the header that spares a round trip, and data.
  * client_tls_test FOLDER; client_tls_test.sh makes the certificates there. */
+#include "relay/server.h"
 #include "test/relay/client_lab.h"
 
 static const char *folder;
@@ -68,6 +69,84 @@ static void falls_back_to_the_challenge(void **state) {
   lab_relay_close(&r);
 }
 
+/* Both logins at the real server: the header over TLS, the challenge without it. */
+static void the_real_server_takes_the_header(void **state) {
+  (void)state;
+  char cert[512], key[512], url[256];
+  const km_udp_addr at = {.family = 4, .ip = {127, 0, 0, 1}};
+  km_relay_server_config config = {.env = &km_env_system,
+                                   .loop = lab_loop,
+                                   .http = &at,
+                                   .http_count = 1,
+                                   .https = &at,
+                                   .https_count = 1,
+                                   .cert_file = in_folder("good.pem", cert),
+                                   .key_file = in_folder("key.pem", key),
+                                   .relay_over_http = true,
+                                   .version = "test"};
+  km_relay_server *s;
+  km_relay_server_stats stats;
+  km_udp_addr bound[2];
+  lab_client tls = {0}, plain = {0};
+  km_id to;
+  km_relay_server_limits_default(&config.limits);
+  assert_int_equal(km_relay_server_new(&s, &config, NULL), 0);
+  assert_int_equal(km_relay_server_bound(s, bound, 2), 2);
+  open_client(&tls, "root.pem");
+  open_client(&plain, NULL);
+  lab_client_dial(&tls, lab_url(url, "https", "localhost", bound[1].port));
+  lab_client_dial(&plain, lab_url(url, "http", "127.0.0.1", bound[0].port));
+  LAB_WAIT_FOR(km_relay_client_rtt(tls.c) > 0 && km_relay_client_rtt(plain.c) > 0);
+  km_relay_server_get_stats(s, &stats);
+  assert_int_equal(stats.logins_header, 1);
+  assert_int_equal(stats.logins_challenge, 1);
+  assert_int_equal(stats.upgrades_v2, 2);
+  km_secret_key_id(tls.key, &to);
+  assert_int_equal(km_relay_client_send(plain.c, &to, 0, (const uint8_t *)"over", 4, 4), 0);
+  LAB_WAIT_FOR(tls.bytes == 4);
+  lab_client_close(&tls);
+  lab_client_close(&plain);
+  km_relay_server_free(s);
+}
+
+/* Without --relay-ca the system's authorities count, and who they are can be said. */
+static void the_trust_store_may_be_named(void **state) {
+  (void)state;
+  lab_relay r = {0};
+  lab_client l = {0};
+  char url[256], path[512];
+  open_relay(&r, "good.pem");
+  setenv("SSL_CERT_FILE", in_folder("root.pem", path), 1);
+  open_client(&l, NULL);
+  lab_client_dial(&l, lab_url(url, "https", "localhost", r.port));
+  LAB_WAIT_FOR(is_up(&l));
+  lab_client_close(&l);
+  unsetenv("SSL_CERT_FILE");
+  lab_relay_close(&r);
+}
+
+/* kill -9 of the relay in the middle of a transfer. */
+static void a_send_may_find_the_connection_broken(void **state) {
+  (void)state;
+  lab_relay r = {.echo = true};
+  lab_client l = {0};
+  char url[256];
+  uint8_t data[60000] = {1};
+  open_relay(&r, "good.pem");
+  open_client(&l, "root.pem");
+  lab_client_dial(&l, lab_url(url, "https", "localhost", r.port));
+  LAB_WAIT_FOR(km_relay_client_rtt(l.c) > 0);
+  lab_relay_drop(&r);
+  for (int i = 0; i < 3; i++) {
+    assert_int_equal(km_relay_client_send(l.c, &peer_id, 0, data, sizeof data, 1200), 0);
+  }
+  LAB_WAIT_FOR(l.states[KM_RELAY_CLIENT_CONNECTED] == 2);
+  assert_int_equal(km_relay_client_send(l.c, &peer_id, 0, data, 10, 10), 0);
+  LAB_WAIT_FOR(l.batches == 1);
+  lab_client_close(&l);
+  lab_relay_close(&r);
+}
+
 /* How a dial of localhost ends that should not succeed. */
 static km_errinfo fail_with(const char *cert, const char *ca) {
   lab_relay r = {0};
@@ -117,6 +196,24 @@ static void a_server_without_tls_is_refused(void **state) {
   lab_relay_send(&r, 2, "this is no ServerHello but something else", 41);
   LAB_WAIT_FOR(has_failed(&l));
   assert_int_equal(l.why.code, KM_ERR_RELAY_TLS);
+  assert_non_null(strstr(l.why.text, "does not speak TLS"));
+  lab_client_close(&l);
+  lab_relay_close(&r);
+}
+
+static void one_that_hangs_up_is_told(void **state) {
+  (void)state;
+  lab_relay r = {0};
+  lab_client l = {0};
+  char url[256];
+  lab_relay_open(&r, "127.0.0.1", 0, NULL, NULL);
+  open_client(&l, "root.pem");
+  lab_client_dial(&l, lab_url(url, "https", "localhost", r.port));
+  LAB_WAIT_FOR(r.accepts > 0);
+  lab_relay_drop(&r);
+  LAB_WAIT_FOR(has_failed(&l));
+  assert_int_equal(l.why.code, KM_ERR_RELAY_TLS);
+  assert_non_null(strstr(l.why.text, "hung up"));
   lab_client_close(&l);
   lab_relay_close(&r);
 }
@@ -270,8 +367,12 @@ int main(int argc, char **argv) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(connects_without_a_round_trip_for_the_challenge),
       cmocka_unit_test(falls_back_to_the_challenge),
+      cmocka_unit_test(the_real_server_takes_the_header),
+      cmocka_unit_test(the_trust_store_may_be_named),
+      cmocka_unit_test(a_send_may_find_the_connection_broken),
       cmocka_unit_test(refuses_what_it_cannot_trust),
       cmocka_unit_test(a_server_without_tls_is_refused),
+      cmocka_unit_test(one_that_hangs_up_is_told),
       cmocka_unit_test(bad_ca_files_are_named),
       cmocka_unit_test(tells_of_the_connection_before_its_data),
       cmocka_unit_test(moves_a_lot),

@@ -1,0 +1,9 @@
+/* The `access` part of a configuration file. */
+#ifndef KM_CMD_RELAY_CONFIG_ACCESS_H
+#define KM_CMD_RELAY_CONFIG_ACCESS_H
+
+#include "cmd/relay/config_read.h"
+
+int config_read_access(config_reader *r);
+
+#endif /* KM_CMD_RELAY_CONFIG_ACCESS_H */

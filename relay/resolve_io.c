@@ -1,0 +1,160 @@
+#include "relay/resolve_io.h"
+
+#include <fcntl.h>
+#include <netdb.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/udp_addr.h"
+
+/* Belongs to the thread and to the km_resolve; who leaves last frees it. */
+typedef struct query {
+  pthread_mutex_t lock;
+  bool shared; /* both are still there */
+  char *host;
+  char service[8];
+  int done_fd; /* closed by the thread: the other end of the pipe becomes readable */
+  km_resolve_result result;
+} query;
+
+struct km_resolve {
+  const km_env *env;
+  query *query;
+  int fd;
+  km_poll *poll;
+  void (*fn)(void *ctx, const km_resolve_result *result);
+  void *ctx;
+};
+
+static void query_leave(query *q) {
+  (void)pthread_mutex_lock(&q->lock); /* these fail for a wrong mutex only */
+  bool last = !q->shared;
+  q->shared = false;
+  (void)pthread_mutex_unlock(&q->lock);
+  if (last) {
+    (void)pthread_mutex_destroy(&q->lock);
+    km_env_free(&km_env_system, q->host);
+    km_env_free(&km_env_system, q);
+  }
+}
+
+static void *run(void *arg) {
+  query *q = arg;
+  const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+  struct addrinfo *list = NULL;
+  km_resolve_result *r = &q->result; /* nobody else looks before done_fd is closed */
+  r->status = getaddrinfo(q->host, q->service, &hints, &list);
+  for (const struct addrinfo *at = r->status == 0 ? list : NULL;
+       at != NULL && r->count < KM_RELAY_MAX_ADDRESSES; at = at->ai_next) {
+    r->count += km_udp_addr_from_sockaddr(&r->addrs[r->count], at->ai_addr, at->ai_addrlen) ? 1 : 0;
+  }
+  if (r->status == 0) {
+    freeaddrinfo(list);
+  }
+  (void)close(q->done_fd); /* nothing was written to it */
+  query_leave(q);
+  return NULL;
+}
+
+/* Signals are for the threads of the application. */
+static int start_thread(query *q) {
+  pthread_t thread;
+  pthread_attr_t attr;
+  sigset_t all, old;
+  (void)sigfillset(&all);
+  if (pthread_attr_init(&attr) != 0) {
+    return KM_ERR_SYSTEM;
+  }
+  (void)pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+  (void)pthread_sigmask(SIG_SETMASK, &all, &old);
+  int rv = pthread_create(&thread, &attr, run, q);
+  (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
+  (void)pthread_attr_destroy(&attr);
+  return rv == 0 ? 0 : KM_ERR_SYSTEM;
+}
+
+/* The memory is the system's: it may outlive every environment. */
+static query *query_new(const char *host, uint16_t port, int done_fd) {
+  query *q = km_env_zalloc(&km_env_system, 1, sizeof *q);
+  size_t size = strlen(host) + 1;
+  if (q == NULL || (q->host = km_env_alloc(&km_env_system, size)) == NULL ||
+      pthread_mutex_init(&q->lock, NULL) != 0) {
+    if (q != NULL) {
+      km_env_free(&km_env_system, q->host);
+    }
+    km_env_free(&km_env_system, q);
+    return NULL;
+  }
+  memcpy(q->host, host, size);
+  (void)snprintf(q->service, sizeof q->service, "%u", (unsigned)port);
+  q->done_fd = done_fd;
+  return q;
+}
+
+static void on_done(void *ctx, int events) {
+  (void)events;
+  km_resolve *r = ctx;
+  const km_resolve_result result = r->query->result;
+  km_poll_free(r->poll); /* the pipe stays readable: told once */
+  r->poll = NULL;
+  r->fn(r->ctx, &result);
+}
+
+/* Takes over both ends of the pipe. */
+static int begin(km_resolve *r, km_loop *loop, const char *host, uint16_t port, const int fds[2]) {
+  r->fd = fds[0];
+  int rv = km_poll_new(&r->poll, loop, fds[0], on_done, r);
+  rv = rv == 0 ? km_poll_set(r->poll, KM_POLL_READ) : rv;
+  query *q = rv == 0 ? query_new(host, port, fds[1]) : NULL;
+  if (q == NULL) {
+    (void)close(fds[1]); /* nothing was written to it */
+    return rv == 0 ? KM_ERR_NOMEM : rv;
+  }
+  q->shared = true;
+  rv = start_thread(q);
+  if (rv != 0) {
+    (void)close(fds[1]);
+    q->shared = false;
+    query_leave(q);
+    return rv;
+  }
+  r->query = q;
+  return 0;
+}
+
+int km_resolve_new(km_resolve **ret, const km_env *env, km_loop *loop, const char *host,
+                   uint16_t port, void (*fn)(void *ctx, const km_resolve_result *result),
+                   void *ctx) {
+  int fds[2];
+  km_resolve *r = km_env_zalloc(env, 1, sizeof *r);
+  if (r == NULL) {
+    return KM_ERR_NOMEM;
+  }
+  *r = (km_resolve){.env = env, .fd = -1, .fn = fn, .ctx = ctx};
+  int rv =
+      pipe2(fds, O_CLOEXEC | O_NONBLOCK) == 0 ? begin(r, loop, host, port, fds) : KM_ERR_SYSTEM;
+  if (rv != 0) {
+    km_resolve_free(r);
+    return rv;
+  }
+  *ret = r;
+  return 0;
+}
+
+void km_resolve_free(km_resolve *r) {
+  if (r == NULL) {
+    return;
+  }
+  km_poll_free(r->poll);
+  if (r->fd >= 0) {
+    (void)close(r->fd); /* nothing was written to it */
+  }
+  if (r->query != NULL) {
+    query_leave(r->query);
+  }
+  km_env_free(r->env, r);
+}
