@@ -74,17 +74,26 @@ static void on_home(void *ctx) {
   }
 }
 
-/* A client whose packets went through that relay looks for its peer everywhere again. A server
- * waits for its client to come back another way (RFC 9000 section 9: clients migrate). */
-static void on_lost(void *ctx, uint16_t relay) {
-  km_endpoint *ep = ctx;
+/* A client whose packets went through that relay looks for its peer everywhere again; all peers, or
+ * only this one. A server waits for its client to come back another way (RFC 9000 section 9: clients
+ * migrate). */
+static void reopen_paths(km_endpoint *ep, uint16_t relay, const km_id *peer) {
   for (km_list *n = ep->conns.next; n != &ep->conns; n = n->next) {
     km_conn *conn = KM_LIST_ITEM(n, km_conn, all);
     const km_path *path = km_quic_path_current(conn);
-    if (path != NULL && path->key.way == KM_WAY_RELAY && path->key.relay == relay) {
+    if (path != NULL && path->key.way == KM_WAY_RELAY && path->key.relay == relay &&
+        (peer == NULL || km_id_equal(peer, &conn->remote_id))) {
       km_quic_path_reopen(conn);
     }
   }
+}
+
+static void on_lost(void *ctx, uint16_t relay) {
+  reopen_paths(ctx, relay, NULL);
+}
+
+static void on_gone(void *ctx, uint16_t relay, const km_id *peer) {
+  reopen_paths(ctx, relay, peer);
 }
 
 int km_endpoint_open_magicsock(km_endpoint *ep, km_magicsock_config *config, km_errinfo *err) {
@@ -98,6 +107,7 @@ int km_endpoint_open_magicsock(km_endpoint *ep, km_magicsock_config *config, km_
       .url_count = urls.count,
       .on_home = on_home,
       .on_lost = on_lost,
+      .on_gone = on_gone,
   };
   if (rv == 0) {
     config->relay = ep->opt.relay_mode == KM_RELAY_DISABLED ? NULL : &relay;

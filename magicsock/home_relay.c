@@ -7,6 +7,9 @@ static bool better(const km_home_relay *a, const km_home_relay *b) {
   if ((a->state == KM_HOME_DOWN) != (b->state == KM_HOME_DOWN)) {
     return b->state == KM_HOME_DOWN;
   }
+  if (a->shaky != b->shaky) {
+    return b->shaky;
+  }
   if ((a->latency_ns == 0) != (b->latency_ns == 0)) {
     return b->latency_ns == 0;
   }
@@ -26,29 +29,32 @@ static int best_but(const km_home_relay *relays, size_t count, int but, bool up_
   return best;
 }
 
-/* The challenger has to be clearly better than a home that works. */
-static bool worth_moving(const km_home_relay *home, const km_home_relay *challenger) {
-  return home->latency_ns != 0 && challenger->latency_ns != 0 &&
-         challenger->latency_ns <= home->latency_ns / 3 * 2;
+/* The challenger has to be clearly better than one that works. */
+static bool worth_moving(const km_home_relay *now, const km_home_relay *challenger) {
+  return !challenger->shaky && now->latency_ns != 0 && challenger->latency_ns != 0 &&
+         challenger->latency_ns <= now->latency_ns / 3 * 2 &&
+         now->latency_ns - challenger->latency_ns >= KM_HOME_WORTH_NS;
 }
 
-static int prefer(const km_home_relay *relays, size_t count, int home) {
-  int best = best_but(relays, count, KM_HOME_NONE, false);
-  if (home == KM_HOME_NONE || relays[home].state != KM_HOME_UP ||
-      worth_moving(&relays[home], &relays[best])) {
+/* The best of all but one, or the present one while that is up and none is worth moving to. */
+static int prefer(const km_home_relay *relays, size_t count, int but, int present) {
+  int best = best_but(relays, count, but, false);
+  if (present == KM_HOME_NONE || present == but || relays[present].state != KM_HOME_UP ||
+      worth_moving(&relays[present], &relays[best])) {
     return best;
   }
-  return home;
+  return present;
 }
 
-void km_home_plan_make(km_home_plan *ret, const km_home_relay *relays, size_t count, int home) {
+void km_home_plan_make(km_home_plan *ret, const km_home_relay *relays, size_t count, int home,
+                       int standby) {
   memset(ret, 0, sizeof *ret);
   ret->home = ret->standby = KM_HOME_NONE;
   if (count == 0) {
     return;
   }
-  int preferred = prefer(relays, count, home);
-  int next = best_but(relays, count, preferred, false);
+  int preferred = prefer(relays, count, KM_HOME_NONE, home);
+  int next = prefer(relays, count, preferred, preferred == standby ? home : standby);
   ret->keep[preferred] = true;
   if (next != KM_HOME_NONE) {
     ret->keep[next] = true;
@@ -63,6 +69,7 @@ void km_home_plan_make(km_home_plan *ret, const km_home_relay *relays, size_t co
   }
   if (ret->home != KM_HOME_NONE) {
     ret->keep[ret->home] = true;
-    ret->standby = best_but(relays, count, ret->home, true);
+    bool ready = next != KM_HOME_NONE && next != ret->home && relays[next].state == KM_HOME_UP;
+    ret->standby = ready ? next : best_but(relays, count, ret->home, true);
   }
 }

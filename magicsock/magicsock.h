@@ -44,6 +44,8 @@ typedef struct km_magicsock_relay_config {
   void (*on_home)(void *ctx);
   /* The connection to a relay was lost: paths over it lead nowhere for a while. */
   void (*on_lost)(void *ctx, uint16_t relay);
+  /* The relay says that this peer is not there any more. */
+  void (*on_gone)(void *ctx, uint16_t relay, const km_id *peer);
 } km_magicsock_relay_config;
 
 typedef struct km_magicsock_config {

@@ -10,19 +10,25 @@
 #include "magicsock/mapped_addr.h"
 #include "magicsock/packet_kind.h"
 #include "relay/client.h"
+#include "relay/url.h"
 
 #define WAITING_NS (3 * KM_NS_PER_S) /* packets for a relay that is not there yet; as iroh */
 #define IDLE_NS (60 * KM_NS_PER_S)   /* without sending: a relay of others is left; as iroh */
-/* A home relay that was silent for CHECK is pinged, and is lost when it does not answer within
- * three round trips, ANSWER at least: its standby takes over in less than 3 s. */
+/* Home, and any relay that owes an answer to what we sent, is pinged when it was silent for CHECK,
+ * and is lost when it does not answer within three round trips, ANSWER at least: the standby takes
+ * over in less than 3 s. A standby at rest has its client's pings. */
 #define CHECK_NS KM_NS_PER_S
 #define ANSWER_NS (3 * KM_NS_PER_S / 2)
 #define ANSWER_MAX_NS (5 * KM_NS_PER_S)
+_Static_assert(CHECK_NS + ANSWER_NS < 3 * KM_NS_PER_S, "a home that hangs is told late");
 /* Latencies are measured at the start, when the network changed, and now and then. The first home
  * is chosen when all relays answered, or a moment after the first did. */
 #define PROBE_TIMEOUT_NS (3 * KM_NS_PER_S)
 #define PROBE_EVERY_NS (60 * KM_NS_PER_S)
 #define FIRST_CHOICE_NS (100 * KM_NS_PER_MS)
+#define STEADY_NS (30 * KM_NS_PER_S) /* after its last failure a relay is trusted again */
+#define AGAIN_NS KM_NS_PER_S         /* until a relay that could not even be dialled is again */
+enum { LATENCIES = 4 }; /* the lowest of so many counts: one answer is late for many reasons */
 
 typedef struct waiting_packets {
   struct waiting_packets *next;
@@ -40,14 +46,15 @@ typedef struct relay {
   bool configured;         /* may become home */
   km_relay_client *client; /* NULL: not wanted now */
   bool up, down;           /* connected; the last attempt or connection failed */
+  km_ts steady_at;         /* STEADY after the last failure of a connection or an attempt */
   bool full;               /* a send found the client's queue full */
   uint32_t paths;
   km_ts last_tx;
   waiting_packets *waiting, **waiting_end;
   size_t waiting_count, waiting_bytes;
   km_relay_probe *probe;
-  uint64_t latency_ns;
-  km_errinfo trouble; /* why it is down; code 0 when it is not */
+  uint64_t latencies[LATENCIES]; /* the newest first, 0: none */
+  km_errinfo trouble;            /* why it is down; code 0 when it is not */
 } relay;
 
 struct km_relays {
@@ -63,6 +70,7 @@ struct km_relays {
   km_ts probe_at;
   bool plan_due;
   km_deadline *timer;
+  km_ts wake_at; /* when it fires */
   uint8_t hash_key[crypto_shorthash_KEYBYTES];
 };
 
@@ -71,7 +79,10 @@ static km_ts now_of(const km_relays *r) {
 }
 
 static void wake(km_relays *r, km_ts at) {
-  km_deadline_set(r->timer, at);
+  if (at < r->wake_at) {
+    r->wake_at = at;
+    km_deadline_set(r->timer, at);
+  }
 }
 
 /* Makes the plan again in the next turn. */
@@ -99,11 +110,15 @@ static void waiting_clear(relay *e) {
   }
 }
 
+/* The oldest make room: QUIC has most use for what it sent last. */
 static int waiting_push(relay *e, const km_path_key *to, const uint8_t *data, size_t len,
                         size_t segment, uint8_t ecn) {
-  if (e->waiting_count >= KM_RELAY_WAITING_PACKETS ||
-      e->waiting_bytes + len > KM_RELAY_WAITING_BYTES) {
-    return ENOBUFS;
+  if (len > KM_RELAY_WAITING_BYTES) {
+    return EMSGSIZE;
+  }
+  while (e->waiting_count >= KM_RELAY_WAITING_PACKETS ||
+         e->waiting_bytes + len > KM_RELAY_WAITING_BYTES) {
+    waiting_pop(e);
   }
   waiting_packets *p = km_env_alloc(e->all->config.env, sizeof *p + len);
   if (p == NULL) {
@@ -119,12 +134,27 @@ static int waiting_push(relay *e, const km_path_key *to, const uint8_t *data, si
   return 0;
 }
 
+static int send_now(relay *e, const km_id *peer, const uint8_t *data, size_t len, size_t segment,
+                    uint8_t ecn) {
+  size_t most = segment < KM_RELAY_MAX_PAYLOAD ? KM_RELAY_MAX_PAYLOAD / segment * segment : 0;
+  if (most == 0) {
+    return EMSGSIZE;
+  }
+  for (size_t at = 0; at < len; at += most) {
+    size_t part = len - at < most ? len - at : most;
+    if (km_relay_client_send(e->client, peer, ecn, data + at, part, segment) != 0) {
+      e->full = true;
+      return ENOBUFS;
+    }
+  }
+  return 0;
+}
+
 static void waiting_send(relay *e) {
   while (e->waiting != NULL) {
     const waiting_packets *p = e->waiting;
-    if (now_of(e->all) - p->since < WAITING_NS &&
-        km_relay_client_send(e->client, &p->peer, p->ecn, p->data, p->len, p->segment) != 0) {
-      e->full = true; /* the rest is lost, as in any full queue */
+    if (now_of(e->all) - p->since < WAITING_NS) {
+      (void)send_now(e, &p->peer, p->data, p->len, p->segment, p->ecn); /* lost, if it is full */
     }
     waiting_pop(e);
   }
@@ -141,6 +171,7 @@ static void on_state(void *ctx, km_relay_client *c, km_relay_client_state state,
   e->up = state == KM_RELAY_CLIENT_CONNECTED;
   e->down = state == KM_RELAY_CLIENT_WAITING || (e->down && !e->up);
   e->full = false;
+  e->steady_at = e->down || was_up ? now_of(r) + STEADY_NS : e->steady_at;
   if (why != NULL) {
     e->trouble = *why;
   }
@@ -156,6 +187,14 @@ static void on_state(void *ctx, km_relay_client *c, km_relay_client_state state,
 
 static void on_datagrams(void *ctx, km_relay_client *c, const km_id *peer, uint8_t ecn,
                          const uint8_t *data, size_t len, size_t segment);
+
+static void on_gone(void *ctx, km_relay_client *c, const km_id *peer) {
+  (void)c;
+  const relay *e = ctx;
+  if (e->all->relay.on_gone != NULL) {
+    e->all->relay.on_gone(e->all->config.ctx, e->index, peer);
+  }
+}
 
 /* Somebody else uses our key, or an older self of ours was not forgotten yet. */
 static void on_same_id(void *ctx, km_relay_client *c, bool elsewhere) {
@@ -193,6 +232,7 @@ static int connect_to(relay *e) {
   km_errinfo err;
   const km_relay_client_callbacks cb = {.on_state = on_state,
                                         .on_datagrams = on_datagrams,
+                                        .on_gone = on_gone,
                                         .on_same_id = on_same_id,
                                         .on_writable = on_client_writable,
                                         .ctx = e};
@@ -207,9 +247,11 @@ static int connect_to(relay *e) {
     km_relay_client_free(e->client);
     e->client = NULL;
     e->down = true;
+    if (e->trouble.code != err.code) { /* told once, and tried again */
+      KM_LOG(&r->config.env->logger, KM_LOG_WARN, KM_LOGC_RELAY, NULL, e->url, "no-client", "%s",
+             err.text);
+    }
     e->trouble = err;
-    KM_LOG(&r->config.env->logger, KM_LOG_WARN, KM_LOGC_RELAY, NULL, e->url, "no-client", "%s",
-           err.text);
   }
   return rv;
 }
@@ -232,9 +274,21 @@ static void forget(relay *e) {
 
 /* --- the table ------------------------------------------------------------------------------- */
 
+/* Whether both lead to one server, by one login. There a second connection of ours would push the
+ * first one out. */
+static bool is_same_relay(const km_relay_url *a, const km_relay_url *b) {
+  return a->tls == b->tls && a->port == b->port && strcmp(a->host, b->host) == 0 &&
+         strcmp(a->path, b->path) == 0;
+}
+
 static relay *find(km_relays *r, const char *url) {
+  km_relay_url wanted, known;
+  bool readable = km_relay_url_read(&wanted, url, NULL) == 0;
   for (size_t i = 0; i < r->count; i++) {
-    if (r->at[i].url != NULL && strcmp(r->at[i].url, url) == 0) {
+    const char *other = r->at[i].url;
+    if (other != NULL &&
+        (strcmp(other, url) == 0 || (readable && km_relay_url_read(&known, other, NULL) == 0 &&
+                                     is_same_relay(&wanted, &known)))) {
       return &r->at[i];
     }
   }
@@ -344,22 +398,6 @@ bool km_relays_can_send(const km_relays *r, uint16_t index) {
   return e == NULL || !e->up || !e->full;
 }
 
-static int send_now(relay *e, const km_path_key *to, const uint8_t *data, size_t len,
-                    size_t segment, uint8_t ecn) {
-  size_t most = segment < KM_RELAY_MAX_PAYLOAD ? KM_RELAY_MAX_PAYLOAD / segment * segment : 0;
-  if (most == 0) {
-    return EMSGSIZE;
-  }
-  for (size_t at = 0; at < len; at += most) {
-    size_t part = len - at < most ? len - at : most;
-    if (km_relay_client_send(e->client, &to->peer, ecn, data + at, part, segment) != 0) {
-      e->full = true;
-      return ENOBUFS;
-    }
-  }
-  return 0;
-}
-
 int km_relays_send(km_relays *r, const km_path_key *to, const uint8_t *data, size_t len,
                    size_t segment, uint8_t ecn) {
   if (at_index(r, to->relay) == NULL) {
@@ -367,10 +405,11 @@ int km_relays_send(km_relays *r, const km_path_key *to, const uint8_t *data, siz
   }
   relay *e = &r->at[to->relay];
   e->last_tx = now_of(r);
+  wake(r, e->last_tx + CHECK_NS);
   if (connect_to(e) != 0) {
     return ENETUNREACH;
   }
-  return e->up ? send_now(e, to, data, len, segment, ecn)
+  return e->up ? send_now(e, &to->peer, data, len, segment, ecn)
                : waiting_push(e, to, data, len, segment, ecn);
 }
 
@@ -385,17 +424,35 @@ static bool probing(const km_relays *r) {
   return false;
 }
 
+static void add_latency(relay *e, uint64_t ns) {
+  memmove(e->latencies + 1, e->latencies, (LATENCIES - 1) * sizeof e->latencies[0]);
+  e->latencies[0] = ns > 0 ? ns : 1;
+}
+
+static void forget_latencies(relay *e) {
+  memset(e->latencies, 0, sizeof e->latencies);
+}
+
+/* 0: unknown. */
+static uint64_t latency_of(const relay *e) {
+  uint64_t lowest = e->latencies[0];
+  for (size_t i = 1; i < LATENCIES && e->latencies[i] != 0; i++) {
+    lowest = e->latencies[i] < lowest ? e->latencies[i] : lowest;
+  }
+  return lowest;
+}
+
 static void on_probed(void *ctx, const km_relay_probe_result *result) {
   relay *e = ctx;
   km_relays *r = e->all;
   e->probe = NULL;
   if (result->err.code == 0) {
-    e->latency_ns = result->rtt_ns > 0 ? result->rtt_ns : 1;
+    add_latency(e, result->rtt_ns);
     e->down = e->down && e->client != NULL; /* its client knows better, if there is one */
     KM_LOG(&r->config.env->logger, KM_LOG_DEBUG, KM_LOGC_RELAY, NULL, e->url, "latency", "us=%llu",
-           (unsigned long long)(e->latency_ns / 1000));
+           (unsigned long long)(result->rtt_ns / 1000));
   } else {
-    e->latency_ns = 0;
+    forget_latencies(e);
     e->down = !e->up;
     KM_LOG(&r->config.env->logger, KM_LOG_DEBUG, KM_LOGC_RELAY, NULL, e->url, "no-latency", "%s",
            result->err.text);
@@ -442,7 +499,9 @@ static void set_home(km_relays *r, int home, int standby) {
   }
 }
 
-static void keep_homes(km_relays *r, bool keep[KM_RELAYS_MAX]) {
+/* Returns when to look again. */
+static km_ts keep_homes(km_relays *r, km_ts now, bool keep[KM_RELAYS_MAX]) {
+  km_ts next = KM_TS_NEVER;
   km_home_relay seen[KM_ADDR_MAX_RELAYS];
   km_home_plan plan;
   for (size_t i = 0; i < r->configured; i++) {
@@ -450,24 +509,32 @@ static void keep_homes(km_relays *r, bool keep[KM_RELAYS_MAX]) {
     seen[i] = (km_home_relay){.state = e->up     ? KM_HOME_UP
                                        : e->down ? KM_HOME_DOWN
                                                  : KM_HOME_UNTRIED,
-                              .latency_ns = e->latency_ns};
+                              .latency_ns = latency_of(e),
+                              .shaky = now < e->steady_at};
+    next = now < e->steady_at && e->steady_at < next ? e->steady_at : next;
   }
-  km_home_plan_make(&plan, seen, r->configured, r->home);
+  km_home_plan_make(&plan, seen, r->configured, r->home, r->standby);
   for (size_t i = 0; i < r->configured; i++) {
     keep[i] = plan.keep[i];
-    if (keep[i]) {
-      (void)connect_to(&r->at[i]); /* a failure is logged, and tried again with the next plan */
+    if (keep[i] && connect_to(&r->at[i]) != 0) { /* descriptors or memory: these come back */
+      next = now + AGAIN_NS < next ? now + AGAIN_NS : next;
     }
   }
   set_home(r, plan.home, plan.standby);
+  return next;
 }
 
-/* Pings homes that were silent. Returns when to look again. */
-static km_ts check_homes(km_relays *r, km_ts now) {
+static bool is_watched(const km_relays *r, const relay *e) {
+  return e->up &&
+         (e->index == r->home || (e->paths > 0 && e->last_tx > km_relay_client_last_rx(e->client)));
+}
+
+/* Pings relays that were silent. Returns when to look again. */
+static km_ts check_silent(km_relays *r, km_ts now) {
   km_ts next = KM_TS_NEVER;
-  for (size_t i = 0; i < r->configured; i++) {
+  for (size_t i = 0; i < r->count; i++) {
     const relay *e = &r->at[i];
-    if (!e->up) {
+    if (!is_watched(r, e)) {
       continue;
     }
     km_ts at = km_relay_client_last_rx(e->client) + CHECK_NS;
@@ -509,6 +576,7 @@ static void on_timer(void *ctx) {
   km_ts now = now_of(r);
   bool keep[KM_RELAYS_MAX] = {false};
   r->plan_due = false;
+  r->wake_at = KM_TS_NEVER;
   if (r->configured > 0 && r->probe_at <= now) {
     probe_all(r);
   }
@@ -517,11 +585,11 @@ static void on_timer(void *ctx) {
   }
   km_ts next = r->choose_at;
   if (r->choose_at == KM_TS_NEVER && r->configured > 0) {
-    keep_homes(r, keep);
-    km_ts check = check_homes(r, now);
-    next = check < next ? check : next;
+    km_ts again = keep_homes(r, now, keep);
+    next = again < next ? again : next;
   }
-  km_ts idle = leave_idle(r, now, keep);
+  km_ts check = check_silent(r, now), idle = leave_idle(r, now, keep);
+  next = check < next ? check : next;
   next = idle < next ? idle : next;
   next = r->configured > 1 && r->probe_at < next ? r->probe_at : next;
   wake(r, r->plan_due ? 0 : next);
@@ -540,6 +608,7 @@ size_t km_relays_home(const km_relays *r, const char **ret, size_t cap) {
 
 void km_relays_network_changed(km_relays *r) {
   for (size_t i = 0; i < r->count; i++) {
+    forget_latencies(&r->at[i]);
     if (r->at[i].client != NULL) {
       km_relay_client_network_changed(r->at[i].client);
     }
@@ -607,6 +676,7 @@ int km_relays_new(km_relays **ret, const km_relays_config *config, km_errinfo *e
   r->config.relay = NULL;
   r->home = r->standby = KM_HOME_NONE;
   r->probe_at = now_of(r);
+  r->wake_at = KM_TS_NEVER;
   km_env_random(config->env, r->hash_key, sizeof r->hash_key);
   int rv = make_parts(r, config, err);
   r->relay.urls = NULL;

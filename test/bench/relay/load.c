@@ -402,7 +402,9 @@ static void run_latency(const options *o) {
       if (c->tx_len + 2048 < TX_BYTES) {
         put_packet(c, o, now);
       }
-      flush_tx(c);
+    }
+    for (unsigned i = 0; i < o->pairs; i++) {
+      flush_tx(&all[2 * i]);
     }
     serve(epoll, o, 0);
   }

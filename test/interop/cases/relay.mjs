@@ -1,5 +1,7 @@
 // Peers that know nothing of each other but an id and a relay.
-import { bothWays, sleep } from '../context.mjs';
+import { execFile } from 'node:child_process';
+import { join } from 'node:path';
+import { bothWays, Skip, sleep } from '../context.mjs';
 
 const MIB = 1 << 20;
 
@@ -97,6 +99,34 @@ async function hang(t, dialSide, acceptSide) {
   await exchange(t, [dialler, dialled], [acceptor, accepted]);
 }
 
+/** stdout and stderr of km-node, which must succeed. */
+function kmNode(...args) {
+  const program = join(process.env.KM_BIN_DIR, 'km-node');
+  return new Promise((resolve, reject) => {
+    execFile(program, args, { timeout: 30_000 }, (error, stdout, stderr) => {
+      if (error) reject(new Error(`km-node: ${error.message}\n${stdout}${stderr}`));
+      else resolve(stdout + stderr);
+    });
+  });
+}
+
+/** Logs in at a relay: which version is spoken, and whether a challenge was needed. Over TLS it is
+ *  not: the header with its keying material proves who we are. */
+async function login(t, kind, tls, version) {
+  if (!process.env.KM_BIN_DIR) throw new Skip('KM_BIN_DIR does not say where km-node is');
+  const relay = await t.relay(kind, { tls });
+  const ca = tls ? ['--relay-ca', relay.caFile] : [];
+  const said = await kmNode('relay', 'ping', relay.url, '--log', 'relay=info', ...ca);
+  const [, spoken, challenged] = /relay-connected version=(\d) challenged=(\d)/.exec(said) ?? [];
+  t.equal(spoken, String(version), `version, in ${said}`);
+  t.equal(challenged, tls ? '0' : '1', 'challenged');
+}
+
+const logins = (name, kind, version) => [
+  { name: `${name}_login_challenge`, run: (t) => login(t, kind, false, version) },
+  { name: `${name}_login_header`, run: (t) => login(t, kind, true, version) },
+];
+
 const pair = (name, run, a, b) => ({ name, run: (t) => run(t, a, b) });
 
 export const relayCases = [
@@ -107,6 +137,7 @@ export const relayCases = [
   ...bothWays('relay_two_relays', twoRelays),
   pair('relay_dial_only', dialOnly, 'us', 'them'),
   pair('relay_dial_only_keymesh', dialOnly, 'us', 'us'),
+  ...logins('relay', 'km', 2),
 ];
 
 export const relayLossCases = [
@@ -117,9 +148,14 @@ export const relayLossCases = [
 ];
 
 const throughIroh = (t, a, b) => relayOnly(t, a, b, 'iroh');
+const throughV1 = (t, a, b) => relayOnly(t, a, b, 'iroh_v1');
 
 /** The same through the real iroh-relay. */
 export const irohRelayCases = [
   pair('iroh_relay_keymesh_to_keymesh', throughIroh, 'us', 'us'),
   ...bothWays('iroh_relay', throughIroh),
+  ...logins('iroh_relay', 'iroh', 2),
+  pair('iroh_relay_v1_keymesh_to_keymesh', throughV1, 'us', 'us'),
+  ...bothWays('iroh_relay_v1', throughV1),
+  ...logins('iroh_relay_v1', 'iroh_v1', 1),
 ];
