@@ -167,9 +167,19 @@ size_t km_log_format(const km_log_entry *entry, char *buf, size_t cap) {
   return l.len;
 }
 
+/* The query of a relay's url may be a secret. */
+static const char *without_query(const char *path, char *buf, size_t cap) {
+  size_t len = path == NULL ? 0 : strcspn(path, "?");
+  if (len == 0 || path[len] == '\0') {
+    return path;
+  }
+  (void)snprintf(buf, cap, "%.*s", len < cap ? (int)len : (int)cap - 1, path);
+  return buf;
+}
+
 void km_log_emit(const km_logger *logger, km_log_level level, km_log_component component,
                  const km_id *peer, const char *path, const char *event, const char *fmt, ...) {
-  char text[512];
+  char text[512], shown[300];
   va_list args;
   va_start(args, fmt);
   if (vsnprintf(text, sizeof text, fmt, args) < 0) {
@@ -182,7 +192,7 @@ void km_log_emit(const km_logger *logger, km_log_level level, km_log_component c
       .level = level,
       .component = component,
       .peer = peer,
-      .path = path,
+      .path = without_query(path, shown, sizeof shown),
       .event = event,
       .text = text,
   };

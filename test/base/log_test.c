@@ -185,6 +185,28 @@ static void arguments_are_evaluated_only_when_the_level_passes(void **state) {
   assert_int_equal(evaluated, 1);
 }
 
+static void copy_path(void *ctx, const km_log_entry *entry) {
+  (void)snprintf(ctx, 400, "%s", entry->path == NULL ? "none" : entry->path);
+}
+
+static void queries_of_urls_are_kept_out(void **state) {
+  (void)state;
+  char seen_path[400], url[700];
+  km_logger logger = {.sink = copy_path, .ctx = seen_path};
+  assert_int_equal(km_log_filter_parse(&logger.filter, "info", NULL), 0);
+  KM_LOG(&logger, KM_LOG_INFO, KM_LOGC_RELAY, NULL, "https://r/?token=secret", "event", "%s", "");
+  assert_string_equal(seen_path, "https://r/");
+  KM_LOG(&logger, KM_LOG_INFO, KM_LOGC_RELAY, NULL, "https://r/", "event", "%s", "");
+  assert_string_equal(seen_path, "https://r/");
+  KM_LOG(&logger, KM_LOG_INFO, KM_LOGC_RELAY, NULL, NULL, "event", "%s", "");
+  assert_string_equal(seen_path, "none");
+  memset(url, 'a', sizeof url);
+  memcpy(url + sizeof url - 8, "?secret", 8);
+  KM_LOG(&logger, KM_LOG_INFO, KM_LOGC_RELAY, NULL, url, "event", "%s", "");
+  assert_int_equal(strlen(seen_path), 299);
+  assert_null(strchr(seen_path, 's'));
+}
+
 /* Runs the sink with stderr going to a pipe. */
 static size_t written_to_stderr(const km_log_entry *entry, char *buf, size_t cap) {
   int pipe_fds[2];
@@ -263,6 +285,7 @@ int main(void) {
       cmocka_unit_test(hostile_text_cannot_forge_lines),
       cmocka_unit_test(a_line_is_cut_to_fit_between_characters),
       cmocka_unit_test(arguments_are_evaluated_only_when_the_level_passes),
+      cmocka_unit_test(queries_of_urls_are_kept_out),
       cmocka_unit_test(stderr_gets_one_plain_line_where_it_is_no_terminal),
       cmocka_unit_test(stderr_has_colours_where_it_is_a_terminal),
   };

@@ -47,7 +47,8 @@ typedef struct km_log_entry {
   km_log_level level;
   km_log_component component;
   const km_id *peer; /**< the peer it is about, or NULL */
-  const char *path;  /**< the path it is about ("192.0.2.1:4433", "relay:https://..."), or NULL */
+  const char *path;  /**< the path it is about: "192.0.2.1:4433", or a relay's url without its query
+                          (that may be a token); or NULL */
   const char *event; /**< short fixed name: "handshake-done" */
   const char *text;  /**< details, "rtt_ms=12 ..."; may be empty */
 } km_log_entry;
