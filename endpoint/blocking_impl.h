@@ -72,7 +72,7 @@ struct km_blocking {
 
   km_id id;
   size_t stream_backlog, stream_backlog_bytes;
-  km_endpoint_callbacks user; /* the application's filters; their context */
+  km_endpoint_callbacks user; /* the application's; their context */
   void *user_ctx;
 
   km_loop *loop;         /* set before `started`; km_loop_post may be called until `ended` */
@@ -221,7 +221,7 @@ KM_NODISCARD int km_blocking_start(km_blocking *b, const km_endpoint_options *op
                                    km_errinfo *err);
 
 /* blocking_accept.c */
-/* Puts our filters before those of the application. */
+/* Puts our callbacks before those of the application. */
 void km_blocking_take_filters(km_blocking *b, km_endpoint_options *options);
 
 /* blocking_conn.c */

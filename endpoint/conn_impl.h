@@ -76,7 +76,8 @@ struct km_conn {
   struct WOLFSSL *ssl;     /* NULL once the handshake needs it no more */
   ngtcp2_crypto_conn_ref ref;
   km_ts tls_free_at;      /* when the handshake state may go, KM_TS_NEVER before */
-  uint64_t ticket_number; /* of the ticket this handshake resumed from, 0 = none */
+  uint64_t ticket_number; /* server: of the one ticket that was opened, 0 = none */
+  km_id ticket_peer; /* whom it was given to; not proven before the handshake resumes from it */
   const char *cipher, *group;
   struct km_qlog *qlog;
 
@@ -90,6 +91,9 @@ struct km_conn {
   km_path_key migration_key;
   km_sockaddr server_local; /* server: the one local address of all paths */
   km_path_key first_key;    /* server: where the first packet came from */
+  km_ts reopened_at;        /* all candidates were tried again; 0: never */
+  km_ts seek_at;            /* when to try for a direct way again */
+  uint64_t seek_wait;       /* the last pause before that */
   km_ts prune_at;
 
   struct km_stream *streams; /* all, newest first */
@@ -102,6 +106,11 @@ struct km_conn {
   uint32_t dgram_count;
 
   km_ts started;
+  km_ts handshake_deadline; /* client: of all rounds of the dial */
+  km_ts patience;           /* client: when to stop waiting for other candidates (redial.h) */
+  km_close_info *verdict;   /* client: what the last wrong candidate did, or NULL */
+  uint8_t *verdict_reason;  /* that `verdict` points to */
+  uint32_t keep_alive_ms;
   uint64_t handshake_us;
   uint64_t stream_tx, stream_rx, dgram_tx, dgram_rx, dgram_lost, key_preparations, migrations;
 
@@ -129,8 +138,9 @@ struct km_stream {
   bool reset_sent, stopped, flow_blocked, wants_writable;
   bool stop_sent, reset_received, fin_received; /* receiving side */
   bool hold_credit, early;
+  bool lost;                      /* it was of early data that was rejected: about to be finished */
   uint64_t reset_code, stop_code; /* sent; kept for a stream that still waits */
-  uint64_t peer_code;             /* from STOP_SENDING or RESET_STREAM */
+  uint64_t peer_code;             /* from STOP_SENDING */
   int error;
   uint64_t uncredited; /* bytes given to on_data under hold_credit */
   /* Frames in flight, counted in two generations: ngtcp2 fails the whole connection when 8,000
@@ -151,6 +161,7 @@ void km_conn_update_timer(km_conn *conn);
 /* The peer is proven and may be shown to the application. False: it was refused. */
 bool km_conn_report_connected(km_conn *conn);
 void km_conn_leave_half_open(km_conn *conn);
+void km_conn_forget_cids(km_conn *conn); /* its connection ids are nobody's from now on */
 /* Copies callbacks of any size of the struct. */
 void km_conn_take_callbacks(km_conn_callbacks *ret, const km_conn_callbacks *from);
 
@@ -163,6 +174,7 @@ KM_NODISCARD int km_quic_server_new(km_conn *conn, const ngtcp2_pkt_hd *hd,
 int km_quic_read(km_conn *conn, const km_path_key *from, uint8_t ecn, const uint8_t *data,
                  size_t len);
 void km_quic_timeout(km_conn *conn);
+uint64_t km_quic_packets_received(const km_conn *conn); /* genuine ones */
 
 /* quic_events.c: what ngtcp2 calls. */
 void km_quic_fill_callbacks(ngtcp2_callbacks *cb, bool client);
@@ -180,10 +192,11 @@ km_quic_path *km_quic_path_of_addrs(km_conn *conn, const ngtcp2_path *path);
 /* A packet from `from` was genuine. */
 void km_quic_path_accepted(km_conn *conn, km_quic_path *known, const km_path_key *from,
                            size_t bytes);
-void km_quic_path_settle(km_conn *conn); /* the handshake is done: no more first flights */
-void km_quic_path_reopen(km_conn *conn); /* client: its path is dead: to all candidates again */
-void km_quic_path_check(km_conn *conn);  /* reports a change of path */
-void km_quic_path_prune(km_conn *conn);  /* lets go of paths out of use */
+void km_quic_path_settle(km_conn *conn);  /* the handshake is done: no more first flights */
+void km_quic_path_reopen(km_conn *conn);  /* client: its path is dead: to all candidates again */
+void km_quic_path_timeout(km_conn *conn); /* reopens what is silent, seeks a direct way */
+void km_quic_path_check(km_conn *conn);   /* reports a change of path */
+void km_quic_path_prune(km_conn *conn);   /* lets go of paths out of use */
 void km_quic_paths_clear(km_conn *conn);
 void km_quic_path_validated(km_conn *conn, const ngtcp2_path *path, bool ok);
 void km_quic_path_info(const km_conn *conn, const km_path *path, km_path_info *ret);
@@ -198,10 +211,13 @@ void km_conn_begin_close(km_conn *conn, km_close_origin origin, int error, bool 
                          uint64_t code, const void *reason, size_t reason_len);
 void km_conn_close_by_liberr(km_conn *conn, int liberr);
 void km_conn_finish_close(km_conn *conn); /* frees `conn` */
+/* Tells the peer and leaves a tombstone: `conn->quic` is about to go. */
+void km_conn_end_attempt(km_conn *conn);
 
 /* stream.c */
 km_stream *km_stream_new(km_conn *conn, int64_t id, bool bidi, bool local);
 void km_stream_start_waiting(km_conn *conn);    /* gives ids to streams that wait */
+void km_stream_lose_early(km_conn *conn);       /* finishes all that have ids: they are void */
 void km_stream_finish(km_stream *s, int error); /* runs on_closed, frees */
 void km_stream_data_came(km_stream *s, const uint8_t *data, size_t len, bool fin);
 void km_stream_data_acked(km_stream *s, uint64_t offset, uint64_t len);

@@ -4,6 +4,7 @@
 #include "endpoint/conn_impl.h"
 #include "endpoint/qlog_io.h"
 #include "endpoint/quic_tls.h"
+#include "endpoint/redial.h"
 
 #define BLOCKED_NS KM_NS_PER_MS
 
@@ -25,7 +26,8 @@ int km_conn_new(km_endpoint *ep, bool is_client, km_conn **ret) {
   conn->is_client = is_client;
   conn->timer.fire = on_timer;
   conn->started = km_endpoint_now(ep);
-  conn->tls_free_at = conn->prune_at = KM_TS_NEVER;
+  conn->tls_free_at = conn->prune_at = conn->patience = conn->seek_at = KM_TS_NEVER;
+  conn->keep_alive_ms = ep->opt.keep_alive_ms;
   conn->cipher = conn->group = "";
   km_list_init(&conn->all);
   km_list_init(&conn->dirty);
@@ -51,7 +53,7 @@ static void forget_reset_tokens(km_conn *conn) {
   }
 }
 
-static void forget_cids(km_conn *conn) {
+void km_conn_forget_cids(km_conn *conn) {
   if (conn->quic == NULL) {
     return;
   }
@@ -71,12 +73,12 @@ static void forget_cids(km_conn *conn) {
 void km_conn_free(km_conn *conn) {
   km_endpoint *ep = conn->ep;
   km_conn_leave_half_open(conn);
-  forget_cids(conn);
+  km_conn_forget_cids(conn);
   km_quic_paths_clear(conn);
   km_conn_drop_datagrams(conn);
   ngtcp2_conn_del(conn->quic);
   km_quic_tls_stop(conn);
-  km_qlog_close(conn->qlog);
+  km_qlog_free(conn->qlog);
   km_endpoint_release_timer(ep, &conn->timer);
   km_list_remove(&conn->all);
   km_list_remove(&conn->dirty);
@@ -85,6 +87,7 @@ void km_conn_free(km_conn *conn) {
   ep->established_count -= conn->reported_connected ? 1 : 0;
   km_env_free(&ep->env, conn->alpn);
   km_env_free(&ep->env, conn->close_reason);
+  km_redial_forget(conn);
   km_env_free(&ep->env, conn);
 }
 
@@ -112,6 +115,12 @@ void km_conn_update_timer(km_conn *conn) {
   if (conn->prune_at < at) {
     at = conn->prune_at;
   }
+  if (conn->patience < at) {
+    at = conn->patience;
+  }
+  if (conn->seek_at < at) {
+    at = conn->seek_at;
+  }
   km_endpoint_set_timer(conn->ep, &conn->timer, at);
 }
 
@@ -133,7 +142,10 @@ static void free_tls_if_due(km_conn *conn) {
 static void do_deferred(km_conn *conn) {
   if (conn->key_update_due) {
     conn->key_update_due = false;
-    (void)ngtcp2_conn_initiate_key_update(conn->quic, km_endpoint_now(conn->ep));
+    int rv = ngtcp2_conn_initiate_key_update(conn->quic, km_endpoint_now(conn->ep));
+    if (rv != 0) {
+      CONN_LOG(conn, KM_LOG_WARN, KM_LOGC_QUIC, "key-update-failed", "%s", ngtcp2_strerror(rv));
+    }
   }
   if (conn->migration_due) {
     conn->migration_due = false;
@@ -187,6 +199,9 @@ bool km_conn_report_connected(km_conn *conn) {
     km_conn_begin_close(conn, KM_CLOSE_LOCAL_TRANSPORT, KM_ERR_REFUSED, false,
                         NGTCP2_CONNECTION_REFUSED, NULL, 0);
     return false;
+  }
+  if (conn->state == KM_CONN_CLOSING) {
+    return false; /* on_peer closed the endpoint */
   }
   conn->state = KM_CONN_CONNECTED;
   conn->reported_connected = true;

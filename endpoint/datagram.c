@@ -33,8 +33,13 @@ int km_conn_send_datagram(km_conn *conn, const void *data, size_t len) {
   if (conn->state == KM_CONN_CLOSING) {
     return KM_ERR_CLOSED;
   }
-  if (conn->state != KM_CONN_CONNECTED || !conn->progress.completed) {
+  if (conn->state != KM_CONN_CONNECTED) {
     return KM_ERR_STATE;
+  }
+  if (!conn->progress
+           .completed) { /* accepting side: early data came before the end of the handshake */
+    conn->datagrams_wanted = true;
+    return KM_ERR_AGAIN;
   }
   size_t max = km_conn_max_datagram(conn);
   if (max == 0) {

@@ -121,8 +121,9 @@ int km_endpoint_dial(km_endpoint *ep, km_conn **ret, const km_addr *addr, const 
     km_conn_free(conn);
     return km_fail(err, rv, NULL);
   }
-  rv = km_quic_client_new(conn, opt.timeout_ms != 0 ? opt.timeout_ms : ep->opt.handshake_timeout_ms,
-                          opt.early_data, err);
+  uint32_t timeout_ms = opt.timeout_ms != 0 ? opt.timeout_ms : ep->opt.handshake_timeout_ms;
+  conn->handshake_deadline = conn->started + timeout_ms * KM_NS_PER_MS;
+  rv = km_quic_client_new(conn, timeout_ms, opt.early_data, err);
   if (rv != 0) {
     km_conn_free(conn);
     return rv;

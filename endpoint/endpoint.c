@@ -44,16 +44,17 @@ void km_endpoint_release_timer(km_endpoint *ep, km_timer_node *node) {
   ep->timer_nodes--;
 }
 
-bool km_endpoint_spend_stateless(km_endpoint *ep) {
+bool km_endpoint_spend_stateless(km_endpoint *ep, km_stateless_kind kind) {
+  km_packet_budget *budget = &ep->stateless_budgets[kind];
   km_ts now = km_endpoint_now(ep);
-  if (now - ep->stateless_budget.refilled >= KM_STATELESS_PERIOD_NS) {
-    ep->stateless_budget.refilled = now;
-    ep->stateless_budget.left = KM_STATELESS_PER_PERIOD;
+  if (now - budget->refilled >= KM_STATELESS_PERIOD_NS) {
+    budget->refilled = now;
+    budget->left = KM_STATELESS_PER_PERIOD;
   }
-  if (ep->stateless_budget.left == 0) {
+  if (budget->left == 0) {
     return false;
   }
-  ep->stateless_budget.left--;
+  budget->left--;
   return true;
 }
 
@@ -211,8 +212,9 @@ static int init_files(km_endpoint *ep, km_errinfo *err) {
   return km_quic_tls_new(&ep->tls, ep, keylog, err);
 }
 
+/* Those of all connections, and one dial of a full address: its candidates and their mixed path. */
 static size_t max_paths(const km_endpoint_options *opt) {
-  size_t all = (size_t)opt->max_connections * KM_CONN_MAX_PATHS;
+  size_t all = (size_t)opt->max_connections * KM_CONN_MAX_PATHS + KM_MIXED_MAX_CANDIDATES + 1;
   return all < KM_PATHS_MAX ? all : KM_PATHS_MAX;
 }
 

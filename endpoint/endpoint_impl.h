@@ -28,7 +28,17 @@ typedef struct km_protocol_entry {
 } km_protocol_entry;
 
 #define KM_STATELESS_PERIOD_NS (100 * KM_NS_PER_MS)
-#define KM_STATELESS_PER_PERIOD 1000u /* Retry, refusals, resets, version negotiation */
+#define KM_STATELESS_PER_PERIOD 1000u /* of each kind */
+
+/* Answers that leave no state. Each kind has a budget of its own: a flood that is answered with one
+ * of them must not keep another, above all Retry, from those who need it. */
+typedef enum km_stateless_kind {
+  KM_STATELESS_RETRY,
+  KM_STATELESS_REFUSAL,
+  KM_STATELESS_RESET,
+  KM_STATELESS_VERSION,
+  KM_STATELESS_KINDS
+} km_stateless_kind;
 
 /* A budget of packets that strangers can make us send, refilled over time. */
 typedef struct km_packet_budget {
@@ -73,7 +83,7 @@ struct km_endpoint {
   km_quic_tls *tls;
   uint8_t token_secret[32]; /* Retry and NEW_TOKEN; random */
   uint8_t reset_secret[32]; /* derived from the key, so that a restarted endpoint can reset */
-  km_packet_budget stateless_budget;
+  km_packet_budget stateless_budgets[KM_STATELESS_KINDS];
 
   km_list conns;   /* all, by km_conn.all */
   km_list dirty;   /* those with something to do at the end of the turn */
@@ -102,8 +112,8 @@ void km_endpoint_set_timer(km_endpoint *ep, km_timer_node *node, km_ts at);
 /* Room for the timer of one more connection or tombstone. */
 KM_NODISCARD int km_endpoint_reserve_timer(km_endpoint *ep);
 void km_endpoint_release_timer(km_endpoint *ep, km_timer_node *node);
-/* Takes one packet out of the budget for answers without state; false when it is used up. */
-bool km_endpoint_spend_stateless(km_endpoint *ep);
+/* Takes one packet out of the budget for answers of that kind; false when it is used up. */
+bool km_endpoint_spend_stateless(km_endpoint *ep, km_stateless_kind kind);
 
 /* What budgets of a source are counted by: its address, or who it is behind a relay. */
 km_udp_addr km_endpoint_source(const km_path_key *from);

@@ -9,6 +9,7 @@ void km_endpoint_options_default(km_endpoint_options *options) {
   *options = (km_endpoint_options){
       .size = sizeof *options,
       .relay_mode = KM_RELAY_DIAL_ONLY,
+      .relay_check_ms = 1000,
       .congestion = KM_CC_CUBIC,
       .ecn = true,
       .pmtud = true,
@@ -39,6 +40,7 @@ typedef struct bound {
 
 static int check_bounds(const km_endpoint_options *o, km_errinfo *err) {
   const bound bounds[] = {
+      {"relay_check_ms", o->relay_check_ms, 200, 60000},
       {"idle_timeout_ms", o->idle_timeout_ms, 1, 600000},
       {"keep_alive_ms", o->keep_alive_ms, 0, 600000},
       {"handshake_timeout_ms", o->handshake_timeout_ms, 100, 600000},

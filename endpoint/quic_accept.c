@@ -23,7 +23,7 @@ typedef struct attempt {
 static void refuse(attempt *a, uint64_t code) {
   uint8_t buf[256];
   a->ep->stats.refused++;
-  if (!km_endpoint_spend_stateless(a->ep)) {
+  if (!km_endpoint_spend_stateless(a->ep, KM_STATELESS_REFUSAL)) {
     return;
   }
   ngtcp2_ssize n = ngtcp2_crypto_write_connection_close(buf, sizeof buf, a->hd.version, &a->hd.scid,
@@ -37,7 +37,7 @@ static void ask_retry(attempt *a) {
   km_endpoint *ep = a->ep;
   uint8_t buf[512], token[NGTCP2_CRYPTO_MAX_RETRY_TOKENLEN2];
   ngtcp2_cid scid;
-  if (!km_endpoint_spend_stateless(ep)) {
+  if (!km_endpoint_spend_stateless(ep, KM_STATELESS_RETRY)) {
     return;
   }
   scid.datalen = KM_CID_LEN;

@@ -3,12 +3,15 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "endpoint/conn_impl.h"
 #include "endpoint/quic_tls.h"
+#include "endpoint/redial.h"
 
 #define TOMBSTONE_MAX_CIDS 16
 #define CLOSE_PTOS 3u /* RFC 9000 section 10.2 */
 #define CLOSE_MAX_NS (3 * KM_NS_PER_S)
+#define AMPLIFICATION_MAX 3u                     /* RFC 9000 section 8.1 */
 #define CLOSE_UNMEASURED_NS (300 * KM_NS_PER_MS) /* no round trip yet: the PTO is a guess of 1 s */
 
 struct km_tombstone {
@@ -19,6 +22,8 @@ struct km_tombstone {
   ngtcp2_cid cids[TOMBSTONE_MAX_CIDS];
   size_t cid_count;
   uint64_t received, answer_at; /* answers at the 1st, 2nd, 4th, 8th ... packet */
+  km_path_key source;           /* of the last packet */
+  uint64_t credit;              /* bytes that may be sent there */
   size_t packet_len;            /* 0: swallow */
   uint8_t packet[];
 };
@@ -54,12 +59,11 @@ static void addresses_tried(const km_conn *conn, char *buf, size_t cap) {
   }
 }
 
-/* Bytes of a peer's reason that can be shown: cut, control characters replaced. */
-static void printable_reason(const km_close_info *info, char *buf, size_t cap) {
+/* As much of the peer's reason as fits; it may be any bytes. */
+static void copy_reason(const km_close_info *info, char *buf, size_t cap) {
   size_t n = info->reason_len < cap - 1 ? info->reason_len : cap - 1;
   for (size_t i = 0; i < n; i++) {
-    uint8_t c = info->reason[i];
-    buf[i] = c < 0x20 || c == 0x7f ? '?' : (char)c;
+    buf[i] = info->reason[i] == '\0' ? '?' : (char)info->reason[i];
   }
   buf[n] = '\0';
 }
@@ -70,7 +74,7 @@ static void write_text(km_conn *conn) {
   char *text = info->text;
   size_t cap = sizeof info->text;
   char detail[128];
-  printable_reason(info, detail, sizeof detail);
+  copy_reason(info, detail, sizeof detail);
   switch (info->error) {
   case KM_OK:
     (void)snprintf(text, cap, "we closed the connection with code %llu", code);
@@ -114,6 +118,7 @@ static void write_text(km_conn *conn) {
     (void)snprintf(text, cap, "%s", km_strerror(info->error));
     break;
   }
+  km_text_clean(text); /* reasons, protocol names and urls are of strangers, and may be cut */
 }
 
 void km_conn_begin_close(km_conn *conn, km_close_origin origin, int error, bool application,
@@ -187,6 +192,9 @@ static void closed_by_tls(km_conn *conn) {
 }
 
 static void closed_silently(km_conn *conn, int error) {
+  if (error == KM_ERR_UNREACHABLE && km_redial_give_up(conn)) {
+    return; /* somebody did answer, if the wrong one */
+  }
   conn->close_silently = true;
   km_conn_begin_close(conn, KM_CLOSE_LOCAL_TRANSPORT, error, false, 0, NULL, 0);
 }
@@ -307,10 +315,16 @@ void km_tombstones_hurry(km_endpoint *ep) {
   }
 }
 
-void km_tombstone_answer(km_tombstone *t, const km_path_key *from) {
+void km_tombstone_answer(km_tombstone *t, const km_path_key *from, size_t len) {
   t->received++;
-  if (t->packet_len > 0 && t->received >= t->answer_at) {
+  if (!km_path_key_matches(&t->source, from)) {
+    t->source = *from;
+    t->credit = 0;
+  }
+  t->credit += (uint64_t)len * AMPLIFICATION_MAX;
+  if (t->packet_len > 0 && t->received >= t->answer_at && t->credit >= t->packet_len) {
     t->answer_at = t->received * 2;
+    t->credit -= t->packet_len;
     km_magicsock_reply(t->ep->ms, from, t->packet, t->packet_len);
   }
 }
@@ -337,13 +351,17 @@ static size_t send_close(km_conn *conn) {
   return (size_t)n;
 }
 
-void km_conn_finish_close(km_conn *conn) {
-  const km_close_info *info = &conn->close_info;
+void km_conn_end_attempt(km_conn *conn) {
   size_t packet = send_close(conn);
   bool swallow = conn->draining && conn->ep->state == KM_ENDPOINT_OPEN;
   if (conn->quic != NULL && (packet > 0 || swallow)) {
     leave_tombstone(conn, conn->ep->tx_buf, packet);
   }
+}
+
+void km_conn_finish_close(km_conn *conn) {
+  const km_close_info *info = &conn->close_info;
+  km_conn_end_attempt(conn);
   km_conn_leave_half_open(conn);
   while (conn->waiting_first != NULL) {
     km_stream_finish(conn->waiting_first, KM_ERR_CLOSED);

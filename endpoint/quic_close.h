@@ -7,8 +7,9 @@
 
 typedef struct km_tombstone km_tombstone;
 
-/* A packet came for a connection that is closed. */
-void km_tombstone_answer(km_tombstone *t, const km_path_key *from);
+/* A packet of `len` bytes came for a connection that is closed. Anybody may have sent it, from any
+ * address: answers are at most three times what came from there (RFC 9000 section 10.2.1). */
+void km_tombstone_answer(km_tombstone *t, const km_path_key *from, size_t len);
 
 /* The endpoint closes: those that only swallow packets are not waited for. */
 void km_tombstones_hurry(km_endpoint *ep);

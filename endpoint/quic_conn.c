@@ -5,6 +5,7 @@
 #include "endpoint/conn_impl.h"
 #include "endpoint/qlog_io.h"
 #include "endpoint/quic_tls.h"
+#include "endpoint/redial.h"
 
 #define FIRST_DCID_LEN 8 /* RFC 9000 section 7.2: at least 8 unpredictable bytes */
 #define ACTIVE_CID_LIMIT 7
@@ -49,8 +50,11 @@ static void fill_settings(ngtcp2_settings *st, km_conn *conn, uint32_t timeout_m
     st->log_write = log_quic;
   }
   if (o->qlog_dir != NULL) {
-    conn->qlog = km_qlog_open(&conn->ep->env, o->qlog_dir, original_dcid->data,
-                              original_dcid->datalen, conn->is_client);
+    conn->qlog = km_qlog_new(&conn->ep->env, o->qlog_dir, original_dcid->data,
+                             original_dcid->datalen, conn->is_client);
+    if (conn->is_client || conn->progress.proven) {
+      km_qlog_begin(conn->qlog);
+    }
     st->qlog_write = conn->qlog == NULL ? NULL : km_qlog_write;
   }
 }
@@ -82,7 +86,7 @@ static void drop_cid(km_conn *conn, const ngtcp2_cid *cid) {
 }
 
 static int set_keep_alive(km_conn *conn) {
-  uint32_t ms = conn->ep->opt.keep_alive_ms;
+  uint32_t ms = conn->keep_alive_ms;
   ngtcp2_conn_set_keep_alive_timeout(conn->quic, ms == 0 ? UINT64_MAX : ms * KM_NS_PER_MS);
   return 0;
 }
@@ -201,7 +205,7 @@ int km_quic_server_new(km_conn *conn, const ngtcp2_pkt_hd *hd, const ngtcp2_cid 
   return set_keep_alive(conn);
 }
 
-static uint64_t packets_received(const km_conn *conn) {
+uint64_t km_quic_packets_received(const km_conn *conn) {
   ngtcp2_conn_info info;
   ngtcp2_conn_get_conn_info2(conn->quic, &info);
   return info.pkt_recv;
@@ -218,7 +222,7 @@ int km_quic_read(km_conn *conn, const km_path_key *from, uint8_t ecn, const uint
   const ngtcp2_pkt_info pi = {.ecn = ecn};
   /* Whether the packet was genuine matters only where it can teach us a path. */
   bool curious = known == NULL || (conn->mixed != NULL && !conn->mixed_final);
-  uint64_t before = curious ? packets_received(conn) : 0;
+  uint64_t before = curious ? km_quic_packets_received(conn) : 0;
   conn->answering =
       conn->mixed == NULL || conn->mixed_final ? NULL : km_mixed_candidate(conn->mixed, from);
   conn->in_quic = true;
@@ -226,7 +230,7 @@ int km_quic_read(km_conn *conn, const km_path_key *from, uint8_t ecn, const uint
   conn->in_quic = false;
   conn->answering = NULL;
   conn->ecn_seen = conn->ecn_seen || ecn != 0;
-  if (!curious || packets_received(conn) > before) {
+  if (!curious || km_quic_packets_received(conn) > before) {
     km_quic_path_accepted(conn, known, from, len);
   }
   return rv;
@@ -234,6 +238,7 @@ int km_quic_read(km_conn *conn, const km_path_key *from, uint8_t ecn, const uint
 
 void km_quic_timeout(km_conn *conn) {
   km_ts now = km_endpoint_now(conn->ep);
+  km_redial_timeout(conn);
   if (conn->state != KM_CONN_CLOSING && ngtcp2_conn_get_expiry2(conn->quic) <= now) {
     if (conn->mixed != NULL && !conn->mixed_final) {
       km_mixed_answered(conn->mixed, NULL); /* no answer in time: try all candidates again */
@@ -244,6 +249,9 @@ void km_quic_timeout(km_conn *conn) {
     if (rv != 0) {
       km_conn_close_by_liberr(conn, rv);
     }
+  }
+  if (conn->state != KM_CONN_CLOSING) {
+    km_quic_path_timeout(conn);
   }
   km_conn_mark_dirty(conn);
 }

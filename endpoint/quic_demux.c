@@ -4,6 +4,7 @@
 
 #include "endpoint/conn_impl.h"
 #include "endpoint/quic_close.h"
+#include "endpoint/redial.h"
 
 #define LONG_HEADER 0x80
 /* The shortest packet worth a reset, and the longest reset (RFC 9000 section 10.3). A reset is
@@ -16,7 +17,8 @@ static void send_version_negotiation(km_endpoint *ep, const km_path_key *from,
                                      const ngtcp2_version_cid *vc) {
   uint8_t buf[512], random;
   const uint32_t versions[] = {NGTCP2_PROTO_VER_V1, 0x1a2a3a4a}; /* and a greased one */
-  if (vc->scidlen + vc->dcidlen + 64 > sizeof buf || !km_endpoint_spend_stateless(ep)) {
+  if (vc->scidlen + vc->dcidlen + 64 > sizeof buf ||
+      !km_endpoint_spend_stateless(ep, KM_STATELESS_VERSION)) {
     return;
   }
   km_env_random(&ep->env, &random, 1);
@@ -33,7 +35,7 @@ static void send_reset(km_endpoint *ep, const km_path_key *from, const ngtcp2_ve
   uint8_t buf[RESET_MAX], random[RESET_MAX];
   ngtcp2_stateless_reset_token token;
   ngtcp2_cid cid;
-  if (len < RESET_ANSWERS_MIN || !km_endpoint_spend_stateless(ep)) {
+  if (len < RESET_ANSWERS_MIN || !km_endpoint_spend_stateless(ep, KM_STATELESS_RESET)) {
     ep->stats.rx_dropped++;
     return;
   }
@@ -58,7 +60,7 @@ static void to_connection(km_conn *conn, const km_path_key *from, uint8_t ecn, c
     return;
   }
   int rv = km_quic_read(conn, from, ecn, data, len);
-  if (rv != 0) {
+  if (rv != 0 && !km_redial_without(conn, from, rv)) {
     km_conn_close_by_liberr(conn, rv);
   }
   km_conn_mark_dirty(conn);
@@ -86,7 +88,7 @@ void km_quic_demux(km_endpoint *ep, const km_path_key *from, uint8_t ecn, const 
   if (owner != NULL && owner->kind == KM_CID_OWNER_CONN) {
     to_connection((km_conn *)(void *)owner, from, ecn, data, len);
   } else if (owner != NULL) {
-    km_tombstone_answer((km_tombstone *)(void *)owner, from);
+    km_tombstone_answer((km_tombstone *)(void *)owner, from, len);
   } else if ((data[0] & LONG_HEADER) == 0) {
     owner = owner_of_reset(ep, data, len);
     if (owner != NULL) {

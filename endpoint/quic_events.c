@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "endpoint/conn_impl.h"
+#include "endpoint/qlog_io.h"
 #include "endpoint/quic_tls.h"
 
 #define TICKET_WAIT_NS (10 * KM_NS_PER_S)
@@ -37,6 +38,9 @@ static int remove_connection_id(ngtcp2_conn *quic, const ngtcp2_cid *cid, void *
 static int recv_crypto_data(ngtcp2_conn *quic, ngtcp2_encryption_level level, uint64_t offset,
                             const uint8_t *data, size_t len, void *user_data) {
   const km_conn *conn = user_data;
+  if (level != NGTCP2_ENCRYPTION_LEVEL_INITIAL) {
+    km_qlog_begin(conn->qlog); /* who sends these has seen our answer (RFC 9000 section 8.1) */
+  }
   if (conn->ssl == NULL) {
     return level == NGTCP2_ENCRYPTION_LEVEL_1RTT ? 0 : NGTCP2_ERR_CRYPTO;
   }
@@ -123,10 +127,10 @@ static int recv_rx_key(ngtcp2_conn *quic, ngtcp2_encryption_level level, void *u
   if (conn->is_client || level != NGTCP2_ENCRYPTION_LEVEL_0RTT) {
     return 0;
   }
-  if (conn->ticket_number == 0 || !km_ticket_guard_use(conn->ep->tickets, conn->ticket_number)) {
+  if (!km_quic_tls_use_early_ticket(conn)) {
     return NGTCP2_ERR_CALLBACK_FAILURE;
   }
-  conn->remote_known = conn->progress.resumed = true;
+  conn->progress.resumed = true;
   conn->early = KM_EARLY_ACCEPTED;
   return 0;
 }
@@ -135,13 +139,7 @@ static int early_data_rejected(ngtcp2_conn *quic, void *user_data) {
   (void)quic;
   km_conn *conn = user_data;
   conn->early = KM_EARLY_REJECTED;
-  km_stream *next;
-  for (km_stream *s = conn->streams; s != NULL; s = next) {
-    next = s->next;
-    if (s->id >= 0) {
-      km_stream_finish(s, KM_ERR_EARLY_DATA_REJECTED);
-    }
-  }
+  km_stream_lose_early(conn);
   return 0;
 }
 

@@ -11,6 +11,11 @@
 #include "endpoint/conn_impl.h"
 
 #define PRUNE_AFTER_PTOS 3u
+#define SILENT_PTOS 3u
+#define SILENT_DIRECT_NS KM_NS_PER_S
+#define REOPEN_NS KM_NS_PER_S /* between two times that all candidates are tried */
+#define SEEK_MIN_NS KM_NS_PER_S
+#define SEEK_MAX_NS (60 * KM_NS_PER_S)
 #define PRUNE_AFTER_MIN_NS (3 * KM_NS_PER_S)
 
 /* Scope ids are left out, as in ngtcp2's own comparison. */
@@ -129,8 +134,7 @@ static km_quic_path *client_entry(km_conn *conn, const km_path_key *from) {
       }
       continue;
     }
-    const km_path *candidate = km_mixed_candidate(cp->path, from);
-    if (candidate != NULL && (!conn->mixed_final || candidate == km_mixed_current(cp->path))) {
+    if (km_mixed_candidate(cp->path, from) != NULL) {
       return cp;
     }
   }
@@ -163,7 +167,7 @@ bool km_quic_path_of_source(km_conn *conn, const km_path_key *from, ngtcp2_path_
     return false;
   }
   if (from->way == KM_WAY_RELAY && !km_id_equal(&from->peer, &conn->remote_id)) {
-    return false; /* the relay proved that it is somebody else */
+    return false; /* the relay says that it is of somebody else */
   }
   struct sockaddr_storage remote;
   const ngtcp2_path path = {
@@ -206,9 +210,12 @@ void km_quic_path_accepted(km_conn *conn, km_quic_path *known, const km_path_key
   km_path *path = known->path;
   if (path->key.way == KM_WAY_MIXED) {
     path = km_mixed_candidate(path, from);
+    const km_path *used = km_mixed_current(known->path);
     if (!conn->mixed_final) {
       km_mixed_answered(known->path, path);
       conn->mixed_final = conn->progress.completed; /* reopened: one answer is enough */
+    } else if (path->key.way == KM_WAY_DIRECT && used != NULL && used->key.way == KM_WAY_RELAY) {
+      km_mixed_answered(known->path, path); /* the peer found a better way: so do we */
     }
   }
   known->last_rx = km_endpoint_now(conn->ep);
@@ -225,23 +232,92 @@ void km_quic_path_settle(km_conn *conn) {
       km_mixed_answered(conn->mixed, conn->answering);
     }
     conn->mixed_final = true;
+    conn->seek_wait = SEEK_MIN_NS;
+    conn->seek_at = km_endpoint_now(conn->ep) + SEEK_MIN_NS;
   }
   if (conn->path_count > 0) {
     conn->paths[0].validated = true; /* by the handshake, RFC 9000 section 8.1 */
   }
 }
 
+static bool uses_mixed(const km_conn *conn) {
+  const km_quic_path *cp = in_use(conn);
+  return conn->is_client && conn->mixed != NULL && cp != NULL && cp->path == conn->mixed &&
+         conn->progress.completed;
+}
+
 /* The candidate that answers first is taken, and is final as after the handshake. To the server it
  * is a NAT rebinding: the packets come from elsewhere (RFC 9000 section 9.3). */
 void km_quic_path_reopen(km_conn *conn) {
-  const km_quic_path *cp = in_use(conn);
-  if (!conn->is_client || conn->mixed == NULL || cp == NULL || cp->path != conn->mixed ||
-      km_mixed_count(conn->mixed) < 2) {
+  km_ts now = km_endpoint_now(conn->ep);
+  if (!uses_mixed(conn) || km_mixed_count(conn->mixed) < 2 ||
+      (conn->reopened_at != 0 && now - conn->reopened_at < REOPEN_NS)) {
     return;
   }
+  conn->reopened_at = now;
   km_mixed_answered(conn->mixed, NULL);
   conn->mixed_final = false;
   km_conn_mark_dirty(conn);
+}
+
+/* Nothing was heard for as long as two probes take (RFC 9002 section 6.2): the way may be dead
+ * though nobody said so, and the next probes go every way there is. A direct way gets more time: a
+ * radio that roams is silent for a moment. */
+static bool is_silent(const km_conn *conn, km_ts now) {
+  const km_quic_path *cp = in_use(conn);
+  const km_path *path = km_quic_path_current(conn);
+  uint64_t patience = SILENT_PTOS * ngtcp2_conn_get_pto2(conn->quic);
+  if (path != NULL && path->key.way == KM_WAY_DIRECT && patience < SILENT_DIRECT_NS) {
+    patience = SILENT_DIRECT_NS;
+  }
+  ngtcp2_conn_info info;
+  ngtcp2_conn_get_conn_info2(conn->quic, &info);
+  return info.bytes_in_flight > 0 && now - cp->last_rx >= patience;
+}
+
+static bool has_direct(const km_path *mixed) {
+  for (size_t i = 0; i < km_mixed_count(mixed); i++) {
+    if (km_mixed_at(mixed, i)->key.way == KM_WAY_DIRECT) {
+      return true;
+    }
+  }
+  return false;
+}
+
+/* Direct beats relay whenever it works: while a relay carries a connection that has direct
+ * candidates, these get a copy of what is sent, for one answer, now and then. */
+static void seek_direct(km_conn *conn, km_ts now) {
+  const km_path *path = km_quic_path_current(conn);
+  if (path == NULL || path->key.way != KM_WAY_RELAY || !has_direct(conn->mixed)) {
+    conn->seek_at = KM_TS_NEVER;
+    conn->seek_wait = 0;
+    return;
+  }
+  if (conn->seek_at <= now) {
+    km_quic_path_reopen(conn);
+    conn->seek_at = KM_TS_NEVER;
+  }
+  if (conn->seek_at == KM_TS_NEVER) {
+    conn->seek_wait = conn->seek_wait == 0 ? SEEK_MIN_NS : 2 * conn->seek_wait;
+    conn->seek_wait = conn->seek_wait < SEEK_MAX_NS ? conn->seek_wait : SEEK_MAX_NS;
+    conn->seek_at = now + conn->seek_wait;
+  }
+}
+
+void km_quic_path_timeout(km_conn *conn) {
+  km_ts now = km_endpoint_now(conn->ep);
+  if (!uses_mixed(conn)) {
+    conn->seek_at = KM_TS_NEVER;
+    return;
+  }
+  if (!conn->mixed_final) { /* that is under way */
+    conn->seek_at = conn->seek_at <= now ? now + conn->seek_wait : conn->seek_at;
+    return;
+  }
+  if (is_silent(conn, now)) {
+    km_quic_path_reopen(conn);
+  }
+  seek_direct(conn, now);
 }
 
 void km_quic_path_check(km_conn *conn) {
@@ -254,6 +330,9 @@ void km_quic_path_check(km_conn *conn) {
   }
   conn->current = now;
   conn->migrations++;
+  if (uses_mixed(conn)) {
+    seek_direct(conn, km_endpoint_now(conn->ep));
+  }
   conn->prune_at = km_endpoint_now(conn->ep) + PRUNE_AFTER_MIN_NS +
                    PRUNE_AFTER_PTOS * ngtcp2_conn_get_pto2(conn->quic);
   CONN_LOG(conn, KM_LOG_INFO, KM_LOGC_PATH, "selected", "changes=%llu",
@@ -279,8 +358,9 @@ void km_quic_path_prune(km_conn *conn) {
       continue;
     }
     km_path *current = conn->current;
+    bool keep = concrete(cp->path) != current;
     remove_entry(conn, i);
-    conn->current = current;
+    conn->current = keep ? current : NULL;
   }
 }
 
@@ -361,7 +441,9 @@ int km_quic_migrate(km_conn *conn, const km_path_key *key, km_errinfo *err) {
     conn->prune_at = km_endpoint_now(conn->ep);
     return migration_error(rv, err);
   }
-  conn->probing = path;
+  /* ngtcp2 goes at once to a path that it validated before: then no result follows. */
+  const km_quic_path *used = in_use(conn);
+  conn->probing = used != NULL && used->path == path ? NULL : path;
   return 0;
 }
 

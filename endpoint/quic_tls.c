@@ -29,6 +29,7 @@ static const uint8_t spki_prefix[SPKI_BYTES - KM_ID_BYTES] = {0x30, 0x2a, 0x30, 
 struct km_quic_tls {
   km_endpoint *ep;
   WOLFSSL_CTX *client, *server;
+  WOLFSSL_SESSION *no_session; /* what is found by any session id */
   int keylog_fd;
 };
 
@@ -62,6 +63,9 @@ static int verify_peer(int preverify, WOLFSSL_X509_STORE_CTX *store) {
     conn->wrong_peer_seen = true;
     conn->reached_id = id;
     return 0;
+  }
+  if (!conn->is_client && conn->remote_known && !km_id_equal(&id, &conn->remote_id)) {
+    return 0; /* early data came from somebody else */
   }
   conn->remote_id = id;
   conn->remote_known = true;
@@ -99,6 +103,20 @@ static int select_alpn(WOLFSSL *ssl, const unsigned char **out, unsigned char *o
   return SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
+/* Accepting side: whom a resumed handshake is with. Its ticket is the only one that was opened. */
+static bool take_ticket_peer(km_conn *conn) {
+  if (!conn->remote_known && conn->ticket_number != 0) {
+    conn->remote_id = conn->ticket_peer;
+    conn->remote_known = true;
+  }
+  return conn->remote_known;
+}
+
+bool km_quic_tls_use_early_ticket(km_conn *conn) {
+  return conn->ticket_number != 0 && km_ticket_guard_use(conn->ep->tickets, conn->ticket_number) &&
+         take_ticket_peer(conn);
+}
+
 /* wolfSSL's hook for session tickets; see ticket_guard.h for what we put in them. */
 static int seal_or_open_ticket(WOLFSSL *ssl, unsigned char name[WOLFSSL_TICKET_NAME_SZ],
                                unsigned char iv[WOLFSSL_TICKET_IV_SZ],
@@ -112,7 +130,7 @@ static int seal_or_open_ticket(WOLFSSL *ssl, unsigned char name[WOLFSSL_TICKET_N
     return WOLFSSL_TICKET_RET_REJECT;
   }
   if (seal) {
-    bool known = conn->remote_known || (conn->ticket_number != 0 && wolfSSL_session_reused(ssl));
+    bool known = conn->remote_known || (wolfSSL_session_reused(ssl) && take_ticket_peer(conn));
     if (!known || *out_len < len + (int)KM_TICKET_OVERHEAD) {
       return WOLFSSL_TICKET_RET_REJECT;
     }
@@ -127,7 +145,12 @@ static int seal_or_open_ticket(WOLFSSL *ssl, unsigned char name[WOLFSSL_TICKET_N
                             &number)) {
     return WOLFSSL_TICKET_RET_REJECT;
   }
-  conn->remote_id = peer;
+  /* wolfSSL opens every ticket that a client offers, over both flights of a HelloRetryRequest, and
+   * does not tell which one it resumes from. With one only there is nothing to confuse. */
+  if (conn->ticket_number != 0 && conn->ticket_number != number) {
+    return WOLFSSL_TICKET_RET_REJECT;
+  }
+  conn->ticket_peer = peer;
   conn->ticket_number = number;
   *out_len = len - (int)KM_TICKET_OVERHEAD;
   return WOLFSSL_TICKET_RET_OK;
@@ -247,6 +270,17 @@ static void session_removed(WOLFSSL_CTX *ctx, WOLFSSL_SESSION *session) {
   (void)session;
 }
 
+/* wolfSSL takes an identity of 32 bytes for the name of a session in its cache, which the whole
+ * process shares (DoClientTicket_ex), whatever the cache mode of the context. No such session is of
+ * a peer of ours. One without a protocol version is refused, and keeps wolfSSL from looking on. */
+static WOLFSSL_SESSION *find_session(WOLFSSL *ssl, const unsigned char *id, int len, int *copy) {
+  (void)id;
+  (void)len;
+  const km_conn *conn = conn_of(ssl);
+  *copy = 1; /* it stays ours */
+  return conn == NULL ? NULL : conn->ep->tls->no_session;
+}
+
 static int make_server(km_quic_tls *tls) {
   tls->server = wolfSSL_CTX_new(wolfTLSv1_3_server_method());
   if (tls->server == NULL) {
@@ -263,6 +297,11 @@ static int make_server(km_quic_tls *tls) {
     return KM_ERR_TLS;
   }
   wolfSSL_CTX_sess_set_remove_cb(tls->server, session_removed);
+  tls->no_session = wolfSSL_SESSION_new();
+  if (tls->no_session == NULL) {
+    return KM_ERR_NOMEM;
+  }
+  wolfSSL_CTX_sess_set_get_cb(tls->server, find_session);
   if (tls->ep->opt.early_data && wolfSSL_CTX_set_max_early_data(tls->server, EARLY_DATA_MAX) < 0) {
     return KM_ERR_TLS;
   }
@@ -307,6 +346,7 @@ void km_quic_tls_free(km_quic_tls *tls) {
   }
   wolfSSL_CTX_free(tls->client);
   wolfSSL_CTX_free(tls->server);
+  wolfSSL_SESSION_free(tls->no_session);
   if (tls->keylog_fd >= 0) {
     km_keylog_close(tls->keylog_fd);
   }
@@ -407,7 +447,7 @@ int km_quic_tls_finished(km_conn *conn) {
   }
   if (conn->progress.resumed) {
     /* A client resumes only with tickets of the peer it dials; a server reads the id in them. */
-    conn->remote_known = conn->is_client || conn->ticket_number != 0;
+    conn->remote_known = conn->is_client || take_ticket_peer(conn);
     if (!conn->is_client && conn->early == KM_EARLY_NONE) {
       /* Used before: then it gave no early data, and the keys are fresh anyway. */
       if (!km_ticket_guard_use(conn->ep->tickets, conn->ticket_number)) {

@@ -17,6 +17,10 @@ void km_quic_tls_free(km_quic_tls *tls);
 KM_NODISCARD int km_quic_tls_start(km_conn *conn, bool early, km_session_bytes *ret_params);
 void km_quic_tls_stop(km_conn *conn);
 
+/* Accepting side, when early data was agreed: uses the ticket up and takes the peer from it. False:
+ * it was used before, or there is none. */
+KM_NODISCARD bool km_quic_tls_use_early_ticket(km_conn *conn);
+
 /* After the handshake: takes the negotiated protocol, cipher and group over into `conn`.
  * 0, or KM_ERR_ALPN_REFUSED or KM_ERR_TLS when the peer left something out. */
 KM_NODISCARD int km_quic_tls_finished(km_conn *conn);

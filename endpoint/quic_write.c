@@ -136,7 +136,8 @@ static bool blocked(km_conn *conn, const km_path *path) {
 }
 
 static void tell_datagrams_sendable(km_conn *conn) {
-  if (conn->datagrams_wanted && conn->dgram_count < conn->ep->opt.datagram_queue) {
+  if (conn->datagrams_wanted && conn->progress.completed &&
+      conn->dgram_count < conn->ep->opt.datagram_queue) {
     conn->datagrams_wanted = false;
     if (conn->cb.on_datagrams_sendable != NULL) {
       conn->cb.on_datagrams_sendable(conn->ctx, conn);

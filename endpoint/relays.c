@@ -75,8 +75,8 @@ static void on_home(void *ctx) {
 }
 
 /* A client whose packets went through that relay looks for its peer everywhere again; all peers, or
- * only this one. A server waits for its client to come back another way (RFC 9000 section 9: clients
- * migrate). */
+ * only this one. A server waits for its client to come back another way (RFC 9000 section 9:
+ * clients migrate). */
 static void reopen_paths(km_endpoint *ep, uint16_t relay, const km_id *peer) {
   for (km_list *n = ep->conns.next; n != &ep->conns; n = n->next) {
     km_conn *conn = KM_LIST_ITEM(n, km_conn, all);
@@ -103,6 +103,7 @@ int km_endpoint_open_magicsock(km_endpoint *ep, km_magicsock_config *config, km_
       .key = ep->key,
       .ca_file = ep->opt.relay_ca_file,
       .token = ep->opt.relay_token,
+      .check_ns = ep->opt.relay_check_ms * KM_NS_PER_MS,
       .urls = (const char *const *)urls.at,
       .url_count = urls.count,
       .on_home = on_home,

@@ -169,6 +169,23 @@ void km_stream_start_waiting(km_conn *conn) {
   }
 }
 
+/* QUIC counts from the first id again: what callbacks of the first stream do to the others, or
+ * open, must not meet under the same id. */
+void km_stream_lose_early(km_conn *conn) {
+  for (km_stream *s = conn->streams; s != NULL; s = s->next) {
+    s->id = -1;
+    s->lost = s->reset_sent = s->stop_sent = true;
+    km_stream_sched_remove(&conn->sched, &s->sched);
+  }
+  km_stream *next;
+  for (km_stream *s = conn->streams; s != NULL; s = next) {
+    next = s->next; /* new ones go to the front */
+    if (s->lost) {
+      km_stream_finish(s, KM_ERR_EARLY_DATA_REJECTED);
+    }
+  }
+}
+
 static void take_callbacks(km_stream *s, const km_stream_callbacks *callbacks, void *ctx) {
   memset(&s->cb, 0, sizeof s->cb);
   s->has_callbacks = callbacks != NULL;
@@ -395,7 +412,7 @@ void km_stream_data_acked(km_stream *s, uint64_t offset, uint64_t len) {
   km_send_queue_acked(&s->send, &s->conn->ep->send_pool, len);
   bool all = km_send_queue_buffered(&s->send) == 0;
   if (s->send.acked >= s->frames_old_end) {
-    s->frames_old = s->frames_new;
+    s->frames_old = s->send.acked == s->send.sent ? 0 : s->frames_new;
     s->frames_new = 0;
     s->frames_old_end = s->send.sent;
   }
@@ -486,7 +503,6 @@ int km_stream_stop(km_stream *s, uint64_t code) {
 
 void km_stream_was_reset(km_stream *s, uint64_t code) {
   s->reset_received = true;
-  s->peer_code = code;
   if (s->error == 0) {
     s->error = KM_ERR_STREAM_RESET;
   }

@@ -5,8 +5,8 @@
  * nobody's latency is 2/3 of its own or less (iroh's net_report.rs has the same rule against
  * flapping), and by more than nobody would notice. The same goes for its standby. A working home is
  * not left for a relay that was lost a moment ago. Preferred and next best are both kept connected,
- * so that when home dies the other, the standby, takes its place without a handshake. Home is always
- * one that is up. */
+ * so that when home dies the other, the standby, takes its place without a handshake. Home is
+ * always one that is up. */
 #ifndef KM_MAGICSOCK_HOME_RELAY_H
 #define KM_MAGICSOCK_HOME_RELAY_H
 

@@ -38,6 +38,7 @@ typedef struct km_magicsock_relay_config {
   const km_secret_key *key; /* outlives the magicsock */
   const char *ca_file;      /* NULL: the system's trust store. Copied */
   const char *token;        /* for the relays of `urls` only; NULL: none. Copied */
+  uint64_t check_ns;        /* of silence, then home is asked whether it is there; 0: a second */
   const char *const *urls;  /* normalised; one of them becomes home. Copied */
   size_t url_count;         /* KM_ADDR_MAX_RELAYS at most */
   /* Where others find us changed: see km_magicsock_home. May call everything but free. */

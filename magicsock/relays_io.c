@@ -14,13 +14,13 @@
 
 #define WAITING_NS (3 * KM_NS_PER_S) /* packets for a relay that is not there yet; as iroh */
 #define IDLE_NS (60 * KM_NS_PER_S)   /* without sending: a relay of others is left; as iroh */
-/* Home, and any relay that owes an answer to what we sent, is pinged when it was silent for CHECK,
- * and is lost when it does not answer within three round trips, ANSWER at least: the standby takes
- * over in less than 3 s. A standby at rest has its client's pings. */
-#define CHECK_NS KM_NS_PER_S
+/* Home, and any relay that owes an answer to what we sent, is pinged when it was silent for a
+ * while, and is lost when it does not answer within three round trips, ANSWER at least: the standby
+ * takes over in less than 3 s. A standby at rest has its client's pings. */
+#define CHECK_DEFAULT_NS KM_NS_PER_S
 #define ANSWER_NS (3 * KM_NS_PER_S / 2)
 #define ANSWER_MAX_NS (5 * KM_NS_PER_S)
-_Static_assert(CHECK_NS + ANSWER_NS < 3 * KM_NS_PER_S, "a home that hangs is told late");
+_Static_assert(CHECK_DEFAULT_NS + ANSWER_NS < 3 * KM_NS_PER_S, "a home that hangs is told late");
 /* Latencies are measured at the start, when the network changed, and now and then. The first home
  * is chosen when all relays answered, or a moment after the first did. */
 #define PROBE_TIMEOUT_NS (3 * KM_NS_PER_S)
@@ -274,22 +274,22 @@ static void forget(relay *e) {
 
 /* --- the table ------------------------------------------------------------------------------- */
 
-/* Whether both lead to one server, by one login. There a second connection of ours would push the
- * first one out. */
-static bool is_same_relay(const km_relay_url *a, const km_relay_url *b) {
-  return a->tls == b->tls && a->port == b->port && strcmp(a->host, b->host) == 0 &&
-         strcmp(a->path, b->path) == 0;
+/* Whether a relay of ours is meant, however it is written and whatever token others have for it: a
+ * second connection of ours at one server would push the first one out. */
+static bool is_meant(const relay *e, const km_relay_url *wanted) {
+  km_relay_url known;
+  return km_relay_url_read(&known, e->url, NULL) == 0 && known.tls == wanted->tls &&
+         known.port == wanted->port && strcmp(known.host, wanted->host) == 0 &&
+         (e->configured || strcmp(known.path, wanted->path) == 0);
 }
 
 static relay *find(km_relays *r, const char *url) {
-  km_relay_url wanted, known;
+  km_relay_url wanted;
   bool readable = km_relay_url_read(&wanted, url, NULL) == 0;
   for (size_t i = 0; i < r->count; i++) {
-    const char *other = r->at[i].url;
-    if (other != NULL &&
-        (strcmp(other, url) == 0 || (readable && km_relay_url_read(&known, other, NULL) == 0 &&
-                                     is_same_relay(&wanted, &known)))) {
-      return &r->at[i];
+    relay *e = &r->at[i];
+    if (e->url != NULL && (strcmp(e->url, url) == 0 || (readable && is_meant(e, &wanted)))) {
+      return e;
     }
   }
   return NULL;
@@ -405,7 +405,7 @@ int km_relays_send(km_relays *r, const km_path_key *to, const uint8_t *data, siz
   }
   relay *e = &r->at[to->relay];
   e->last_tx = now_of(r);
-  wake(r, e->last_tx + CHECK_NS);
+  wake(r, e->last_tx + r->relay.check_ns);
   if (connect_to(e) != 0) {
     return ENETUNREACH;
   }
@@ -537,12 +537,12 @@ static km_ts check_silent(km_relays *r, km_ts now) {
     if (!is_watched(r, e)) {
       continue;
     }
-    km_ts at = km_relay_client_last_rx(e->client) + CHECK_NS;
+    km_ts at = km_relay_client_last_rx(e->client) + r->relay.check_ns;
     if (at <= now) {
       uint64_t answer = 3 * km_relay_client_rtt(e->client);
       answer = answer < ANSWER_NS ? ANSWER_NS : answer > ANSWER_MAX_NS ? ANSWER_MAX_NS : answer;
       km_relay_client_check(e->client, answer);
-      at = now + CHECK_NS;
+      at = now + r->relay.check_ns;
     }
     next = at < next ? at : next;
   }
@@ -673,6 +673,7 @@ int km_relays_new(km_relays **ret, const km_relays_config *config, km_errinfo *e
   }
   r->config = *config;
   r->relay = *config->relay;
+  r->relay.check_ns = r->relay.check_ns > 0 ? r->relay.check_ns : CHECK_DEFAULT_NS;
   r->config.relay = NULL;
   r->home = r->standby = KM_HOME_NONE;
   r->probe_at = now_of(r);

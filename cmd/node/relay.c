@@ -111,12 +111,19 @@ static void summarise(pinger *p) {
 static void next_ping(void *ctx);
 
 static void record(pinger *p, const km_relay_probe_result *r) {
-  char addr[KM_UDP_ADDR_TEXT_CAP] = "a proxy";
-  (void)km_udp_addr_format(&r->remote, addr, sizeof addr);
+  char addr[KM_UDP_ADDR_TEXT_CAP] = "behind a proxy";
+  bool known = r->remote.family != 0;
+  if (known) {
+    (void)km_udp_addr_format(&r->remote, addr, sizeof addr);
+  }
   cJSON *event = cli_event(&p->out, "ping");
   cli_add_number(event, "rtt_ms", ms(r->rtt_ns));
   cli_add_number(event, "connect_ms", ms(r->connect_ns));
-  cli_add_text(event, "addr", addr);
+  if (known) {
+    cli_add_text(event, "addr", addr);
+  } else {
+    cli_add_null(event, "addr");
+  }
   cli_emit(event);
   cli_say(&p->out, "answer from %s: %.2f ms (connecting took %.2f ms)", addr, ms(r->rtt_ns),
           ms(r->connect_ns));

@@ -1,9 +1,12 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <keymesh/id.h>
+#include <linux/capability.h>
 #include <sched.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -235,6 +238,34 @@ static void what_the_system_forbids_is_a_permission_error(void **state) {
   assert_child(as_nobody, f);
 }
 
+/* Neither the owner nor root, but able to open any file, as by an access control list: what the
+ * mode says is not all. */
+static int as_one_who_may_read_all(fixture *f) {
+  struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+  struct __user_cap_data_struct caps[2] = {{0}};
+  caps[0].effective = caps[0].permitted = 1u << CAP_DAC_OVERRIDE;
+  if (chown(f->path, 65534, 65534) != 0 || prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0 ||
+      setgid(65533) != 0 || setuid(65533) != 0 || syscall(SYS_capset, &header, caps) != 0) {
+    return 77;
+  }
+  km_secret_key *key;
+  km_errinfo err;
+  if (km_secret_key_load(&key, f->path, &err) != KM_ERR_KEY_FILE_MODE) {
+    return 1;
+  }
+  return strstr(err.text, "another user") != NULL ? 0 : 2;
+}
+
+static void a_file_of_another_user_is_refused(void **state) {
+  fixture *f = *state;
+  if (geteuid() != 0) {
+    skip();
+  }
+  const char *secret = key_vectors[1].secret;
+  write_file(f->path, secret, strlen(secret), 0600);
+  assert_child(as_one_who_may_read_all, f);
+}
+
 /* In a mount namespace of its own, so that nothing stays mounted. */
 static int on_a_full_disk(fixture *f) {
   if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, "") != 0 ||
@@ -276,6 +307,7 @@ int main(void) {
                                       tear_down),
       cmocka_unit_test_setup_teardown(what_the_system_forbids_is_a_permission_error, set_up,
                                       tear_down),
+      cmocka_unit_test_setup_teardown(a_file_of_another_user_is_refused, set_up, tear_down),
       cmocka_unit_test_setup_teardown(a_full_disk_leaves_nothing_behind, set_up, tear_down),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

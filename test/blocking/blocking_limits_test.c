@@ -3,6 +3,7 @@
 #include "pair.h"
 
 #include "endpoint/blocking_impl.h"
+#include "endpoint/endpoint_impl.h"
 
 #define LOCKED(b, variable, expression)                                                            \
   do {                                                                                             \
@@ -206,6 +207,35 @@ static void test_stream_backlog(void **state) {
   pair_close(&p);
 }
 
+/* The same by bytes: a stream is taken in while what waits is less than a window's worth; those
+ * that are open at that time may still bring what they have. */
+static void test_stream_backlog_bytes(void **state) {
+  (void)state;
+  enum { MAX_BYTES = 64 << 10, EACH = 8 << 10, OPEN = 4, STREAMS = 40 };
+  static uint8_t data[EACH];
+  pair p;
+  km_bstream *s;
+  km_endpoint_options opt;
+  km_errinfo err;
+  pair_options(&opt);
+  opt.connection_window = MAX_BYTES;
+  opt.stream_window = EACH;
+  opt.max_streams_uni = OPEN;
+  pair_connect(&p, NULL, &opt);
+  for (size_t i = 0; i < STREAMS; i++) {
+    assert_int_equal(km_bconn_open(p.at_client, &s, false, PATIENCE_MS, &err), 0);
+    int rv = km_bstream_write(s, data, sizeof data, true, PATIENCE_MS, &err);
+    assert_true(rv == 0 || rv == KM_ERR_STREAM_STOPPED);
+    km_bstream_free(s);
+  }
+  WAIT_FOR(!has_streams(p.client, p.at_client));
+  size_t bytes;
+  LOCKED(p.server, bytes, p.at_server->incoming_bytes);
+  assert_in_range(bytes, MAX_BYTES, MAX_BYTES + OPEN * EACH);
+  assert_int_equal(streams_waiting(&p), bytes / EACH);
+  pair_close(&p);
+}
+
 static void test_oldest_datagram_goes(void **state) {
   (void)state;
   pair p;
@@ -229,6 +259,31 @@ static void test_oldest_datagram_goes(void **state) {
   pair_close(&p);
 }
 
+/* --- callbacks of the endpoint --------------------------------------------------------------- */
+
+static void note_home(void *ctx, km_endpoint *endpoint) {
+  *(km_endpoint **)ctx = endpoint;
+}
+
+/* The wrapper has callbacks of its own; it hands on what is not for itself. */
+static void test_home_relay_is_told(void **state) {
+  (void)state;
+  pair p;
+  km_endpoint *told = NULL;
+  km_endpoint_options opt;
+  pair_options(&opt);
+  opt.callbacks = (km_endpoint_callbacks){.size = sizeof opt.callbacks, .on_home_relay = note_home};
+  opt.ctx = &told;
+  pair_open(&p, &opt, NULL);
+  const km_endpoint_options *inner = &p.client->endpoint->opt;
+  assert_non_null(inner->callbacks.on_home_relay);
+  inner->callbacks.on_home_relay(inner->ctx, p.client->endpoint);
+  assert_ptr_equal(told, p.client->endpoint);
+  inner = &p.server->endpoint->opt; /* and without one nothing happens */
+  inner->callbacks.on_home_relay(inner->ctx, p.server->endpoint);
+  pair_close(&p);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_accept_queue),
@@ -236,7 +291,9 @@ int main(void) {
       cmocka_unit_test(test_slow_reader_beside_others),
       cmocka_unit_test(test_dropped_bytes_give_credit),
       cmocka_unit_test(test_stream_backlog),
+      cmocka_unit_test(test_stream_backlog_bytes),
       cmocka_unit_test(test_oldest_datagram_goes),
+      cmocka_unit_test(test_home_relay_is_told),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,11 +1,14 @@
 """km-node through km-relay: real processes, no direct address in what is dialled."""
+import base64
 import os
 import signal
 import socket
 import threading
 import time
+import unittest
 import urllib.request
 
+import relay_lab
 from lab import BIN_DIR, LIMIT, OK, UNREACHABLE, USAGE, Case, Process, Server, main, run
 
 RELAY = os.path.join(BIN_DIR, "km-relay")
@@ -193,7 +196,57 @@ class Forwarder:
     end = cut
 
 
+class UdpForwarder:
+    """Carries the datagrams of one client to a node, unless it is told to drop them."""
+
+    def __init__(self, to):
+        self.drop = False
+        self.front, self.back = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in "ab")
+        self.front.bind(("127.0.0.1", 0))
+        self.back.connect(("127.0.0.1", to))
+        self.addr = "127.0.0.1:%d" % self.front.getsockname()[1]
+        self.client = None
+        for carry in (self.there, self.back_again):
+            threading.Thread(target=self.loop, args=[carry], daemon=True).start()
+
+    def loop(self, carry):
+        while self.front.fileno() >= 0:
+            try:
+                carry()
+            except OSError:
+                time.sleep(0.01)  # nobody listens there, or it has ended
+
+    def there(self):
+        data, self.client = self.front.recvfrom(65536)
+        if not self.drop:
+            self.back.send(data)
+
+    def back_again(self):
+        data = self.back.recv(65536)
+        if not self.drop and self.client:
+            self.front.sendto(data, self.client)
+
+    def end(self):
+        for end in (self.front, self.back):
+            end.close()
+
+
 class OtherWay(RelayCase):
+    def test_the_direct_way_is_taken_again_when_it_is_back(self):
+        relay = self.relay()
+        server = self.start(Server, "--relay", relay.url, "--bind", "127.0.0.1:0")
+        direct = self.start(UdpForwarder, int(server.ready["direct"][0].rsplit(":", 1)[1]))
+        # The direct way answers first: the relay has to be connected to.
+        client = self.start(Process, "node2", server.id, "--relay", relay.url, "--addr",
+                            direct.addr, "--file", self.file("big", os.urandom(100_000_000)),
+                            "--count", 1000, "--json")
+        self.assertEqual(client.event("connected")["addr"], direct.addr)
+        time.sleep(0.2)  # no way may change during the handshake
+        direct.drop = True
+        self.assertEqual(client.event("path")["addr"], relay.url)
+        direct.drop = False
+        self.assertEqual(client.event("path")["addr"], direct.addr)
+
     def test_the_peer_loses_its_relay_and_has_another(self):
         """Only the accepting side notices; the dialling side still has both relays."""
         relays = [self.relay(), self.relay()]
@@ -245,6 +298,105 @@ class Restart(RelayCase):
         self.assertEqual((stream["rx_bytes"], stream["tx_bytes"]), (100_000_000, 100_000_000))
         self.assertEqual(len([e for e in result.events if e["event"] == "connected"]), 1)
         self.assertEqual(again.stop().status, 0)
+
+
+@unittest.skipUnless(relay_lab.have_openssl(), "no openssl here to make certificates")
+class Tls(relay_lab.RelayCase):
+    """Whom a node trusts: --relay-ca, SSL_CERT_FILE, or the system's authorities."""
+
+    def setUp(self):
+        super().setUp()
+        relay_lab.make_certificate(self.folder, "root")
+        relay_lab.make_certificate(self.folder, "stranger")
+        relay_lab.make_certificate(self.folder, "leaf", "root")
+        self.secure = self.relay(
+            f'[tls]\nhttps_bind_addr = "{relay_lab.ANY}"\ncert_mode = "Manual"\n'
+            f'manual_cert_path = "{self.path("leaf.crt")}"\n'
+            f'manual_key_path = "{self.path("leaf.key")}"\n')
+        self.url = f"https://localhost:{self.secure.https.rsplit(':', 1)[1]}/"
+        self.trust = ("--relay-ca", self.path("root.crt"))
+
+    def test_nodes_meet(self):
+        server = self.start(Server, "--relay", self.url, *self.trust)
+        self.assertEqual(server.ready["relay"], self.url)
+        result = run("node2", server.id, "--relay", self.url, *self.trust, "--json")
+        self.assertEqual(result.status, OK, result.out + result.err)
+        self.assertEqual(result.event("connected")["addr"], self.url)
+
+    def test_the_environment_names_the_authorities(self):
+        env = {"SSL_CERT_FILE": self.path("root.crt")}
+        result = run("relay", "ping", self.url, env=env)
+        self.assertEqual(result.status, OK, result.err)
+
+    def test_strangers_are_not_trusted(self):
+        for args in ((), ("--relay-ca", self.path("stranger.crt"))):
+            result = run("relay", "ping", self.url, *args)
+            self.check_sentence(result, UNREACHABLE, "authority", "localhost")
+        server = self.start(Server, "--relay", self.url)
+        self.assertIsNone(server.ready["relay"])
+
+
+class Proxy:
+    """An HTTP proxy that knows CONNECT; `asked` has the requests."""
+
+    def __init__(self, user=None):
+        self.wanted = user and base64.b64encode(user.encode()).decode()
+        self.asked = []
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        try:
+            while True:
+                threading.Thread(target=self.serve, args=self.socket.accept()[:1],
+                                 daemon=True).start()
+        except OSError:
+            pass  # ended
+
+    def serve(self, client):
+        with client:
+            request = client.recv(4096).decode()
+            self.asked.append(request)
+            if self.wanted and f"Basic {self.wanted}\r\n" not in request:
+                client.sendall(b"HTTP/1.1 407 Who are you?\r\n\r\n")
+                return
+            host, port = request.split()[1].rsplit(":", 1)
+            with socket.create_connection((host, int(port))) as target:
+                client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                back = threading.Thread(target=Forwarder.carry, args=(target, client), daemon=True)
+                back.start()
+                Forwarder.carry(client, target)
+
+    def end(self):
+        self.socket.close()
+
+
+class Proxies(RelayCase):
+    def ping(self, relay, **env):
+        return run("relay", "ping", relay.url, env=env)
+
+    def test_the_environment_names_a_proxy(self):
+        relay = self.relay()
+        proxy = self.start(Proxy, "someone:se cret")
+        where = f"127.0.0.1:{proxy.port}"
+        result = self.ping(relay, http_proxy=f"http://someone:se%20cret@{where}", no_proxy="")
+        self.assertEqual(result.status, OK, result.err)
+        self.assertIn("answer from behind a proxy", result.out)
+        self.assertTrue(proxy.asked[0].startswith(f"CONNECT 127.0.0.1:{relay.port} HTTP/1.1\r\n"))
+        result = self.ping(relay, http_proxy=f"http://{where}", no_proxy="")
+        self.check_sentence(result, UNREACHABLE, "user and password")
+        asked = len(proxy.asked)
+        result = self.ping(relay, http_proxy=f"http://{where}", NO_PROXY="127.0.0.1")
+        self.assertEqual(result.status, OK, result.err)
+        self.assertEqual(len(proxy.asked), asked)
+
+    def test_a_proxy_that_is_not_there(self):
+        result = self.ping(self.relay(), http_proxy=f"http://127.0.0.1:{free_port()}", no_proxy="")
+        self.check_sentence(result, UNREACHABLE, "127.0.0.1")
+        result = self.ping(self.relay(), http_proxy="socks5://127.0.0.1", no_proxy="")
+        self.assertNotEqual(result.status, OK)
+        self.assertIn("http_proxy", result.err)
 
 
 class Ping(RelayCase):

@@ -1,4 +1,6 @@
 /* Two endpoints on one loop over loopback: connecting, refusing, closing. */
+#include "base/text.h"
+#include "endpoint/endpoint_impl.h"
 #include "test/endpoint/lab.h"
 
 typedef struct pair {
@@ -189,6 +191,45 @@ static void a_long_reason_is_cut_and_a_huge_code_capped(void **state) {
   lab_close(&p.l);
 }
 
+static bool is_clean(const char *text) {
+  size_t len = strlen(text);
+  for (size_t at = 0; at < len;) {
+    size_t n = km_utf8_sequence(text + at, len - at);
+    if (n == 0 || km_utf8_is_control(text + at, n)) {
+      return false;
+    }
+    at += n;
+  }
+  return true;
+}
+
+/* Whatever the peer says, the sentence is text: cut between characters, nothing that a terminal
+ * would obey. */
+static void any_reason_makes_a_clean_sentence(void **state) {
+  (void)state;
+  char long_reason[2][901];
+  for (size_t i = 0; i < 2; i++) { /* one of them is cut within a character */
+    memset(long_reason[i], 'x', sizeof long_reason[i]);
+    for (size_t at = i; at + 2 < sizeof long_reason[i]; at += 2) {
+      memcpy(long_reason[i] + at, "\xc3\xa9", 2);
+    }
+    long_reason[i][900] = '\0';
+  }
+  const char *const reasons[] = {long_reason[0],      long_reason[1], "csi \xc2\x9b 31m",
+                                 "not \xff\xc0 text", "cut \xe2\x82", "bell \a escape \x1b["};
+  for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++) {
+    pair p;
+    open_pair(&p, LAB_ECHO);
+    lab_conn *c = lab_connect(p.client, p.server, NULL);
+    lab_conn_close(p.server->accepted[0], 7, reasons[i]);
+    LAB_WAIT(&p.l, c->closed > 0);
+    assert_true(is_clean(c->info.text));
+    assert_non_null(strstr(c->info.text, "code 7"));
+    assert_memory_equal(c->reason, reasons[i], strlen(reasons[i])); /* the bytes are kept */
+    lab_close(&p.l);
+  }
+}
+
 static void closing_cuts_streams_first(void **state) {
   (void)state;
   pair p;
@@ -336,6 +377,27 @@ static void a_peer_filter_refuses_keys(void **state) {
   lab_close(&p.l);
 }
 
+static bool close_the_endpoint(void *ctx, const km_id *peer, const char *alpn) {
+  lab_endpoint *e = ctx;
+  (void)peer;
+  (void)alpn;
+  e->peers_seen++;
+  km_endpoint_close(e->ep);
+  return true;
+}
+
+static void a_peer_filter_may_close_the_endpoint(void **state) {
+  (void)state;
+  pair p;
+  open_pair(&p, LAB_ECHO);
+  p.server->ep->opt.callbacks.on_peer = close_the_endpoint;
+  lab_conn *c = lab_dial(p.client, p.server, NULL);
+  LAB_WAIT_S(&p.l, 20, p.server->ep == NULL && c->closed > 0);
+  assert_int_equal(p.server->peers_seen, 1);
+  assert_int_equal(p.server->accepted_count, 0); /* nobody was shown to the application */
+  lab_close(&p.l);
+}
+
 static void an_attempt_filter_refuses_retries_and_ignores(void **state) {
   (void)state;
   pair p;
@@ -390,6 +452,7 @@ int main(void) {
       cmocka_unit_test(datagrams_are_echoed),
       cmocka_unit_test(close_codes_reach_the_peer),
       cmocka_unit_test(a_long_reason_is_cut_and_a_huge_code_capped),
+      cmocka_unit_test(any_reason_makes_a_clean_sentence),
       cmocka_unit_test(closing_cuts_streams_first),
       cmocka_unit_test(an_endpoint_closes_as_iroh_does),
       cmocka_unit_test(a_closing_endpoint_refuses_new_connections),
@@ -397,6 +460,7 @@ int main(void) {
       cmocka_unit_test(each_protocol_has_its_callbacks),
       cmocka_unit_test(another_key_than_dialled_is_an_error_of_its_own),
       cmocka_unit_test(a_peer_filter_refuses_keys),
+      cmocka_unit_test(a_peer_filter_may_close_the_endpoint),
       cmocka_unit_test(an_attempt_filter_refuses_retries_and_ignores),
       cmocka_unit_test(nobody_there_is_unreachable),
   };

@@ -2,7 +2,7 @@
  * is left of closed connections, paths. */
 #include <unistd.h>
 
-#include "endpoint/endpoint_impl.h"
+#include "endpoint/conn_impl.h"
 #include "test/endpoint/frames.h"
 #include "test/endpoint/initial.h"
 #include "test/endpoint/tap.h"
@@ -265,6 +265,78 @@ static void closed_connections_that_answer_are_bounded(void **state) {
   lab_close(&l);
 }
 
+/* Somebody who saw a connection id, and sends short packets from another address. */
+static void a_closed_connection_does_not_amplify(void **state) {
+  (void)state;
+  enum { SMALL = 10, REASON = 999 };
+  static char reason[REASON];
+  lab l;
+  km_udp_addr unused;
+  uint8_t packet[1200] = {0x40}, buf[2048];
+  lab_open(&l);
+  lab_endpoint *server = lab_server_open(&l, NULL, LAB_ECHO);
+  lab_conn *c = lab_connect(lab_endpoint_open(&l, NULL), server, NULL);
+  const ngtcp2_cid *cid = ngtcp2_conn_get_dcid2(c->conn->quic);
+  memcpy(packet + 1, cid->data, cid->datalen);
+  memset(reason, 'x', sizeof reason);
+  clock_freeze(true);
+  km_conn_close(server->accepted[0]->conn, 1, reason, sizeof reason);
+  LAB_WAIT(&l, server->ep->tombstone_count == 1);
+  int fd = raw_open(&unused);
+  size_t in = 0, out = 0, n;
+  for (int i = 0; i < 100; i++) {
+    raw_send(fd, &server->addr, packet, SMALL);
+    out += SMALL;
+    lab_run_for(&l, 2);
+    while ((n = raw_recv(fd, buf, sizeof buf, NULL)) > 0) {
+      in += n;
+    }
+    assert_true(in <= 3 * out);
+  }
+  assert_true(in > REASON); /* they add up to an answer */
+  raw_send(fd, &server->addr, packet, sizeof packet);
+  lab_run_for(&l, 5);
+  clock_freeze(false);
+  close(fd);
+  lab_close(&l);
+}
+
+/* --- answers without state ------------------------------------------------------------------- */
+
+static void a_flood_of_junk_does_not_stop_retry(void **state) {
+  (void)state;
+  enum { JUNK = KM_STATELESS_PER_PERIOD + 200, BURST = 50 };
+  lab l;
+  stranger s;
+  uint8_t unknown_version[1200] = {0xc0, 0x1a, 0x1a, 0x1a, 0x1a, 8};
+  uint8_t id[CID] = {1};
+  lab_open(&l);
+  lab_endpoint *server = server_that_asks_for_retry(&l, NULL);
+  stranger_open(&s, &l, server, LAB_ALPN);
+  clock_freeze(true); /* one period */
+  for (unsigned i = 0; i < JUNK; i++) {
+    send_short(&s, id);
+    raw_send(s.fd, &server->addr, unknown_version, sizeof unknown_version);
+    if (i % BURST == 0) {
+      lab_run_for(&l, 2);
+      count_packets(s.fd);
+    }
+  }
+  lab_run_for(&l, 20);
+  assert_int_equal(lab_stats(server).resets_sent, KM_STATELESS_PER_PERIOD);
+  assert_int_equal(lab_stats(server).version_negotiations_sent, KM_STATELESS_PER_PERIOD);
+  assert_int_equal(lab_stats(server).retries_sent, 0);
+  count_packets(s.fd);
+  prove_address(&s);
+  assert_int_equal(lab_stats(server).retries_sent, 1);
+  server->verdict = KM_ACCEPT_REFUSE;
+  send_initial(&s);
+  assert_int_equal(close_code(&s), CONNECTION_REFUSED);
+  clock_freeze(false);
+  close(s.fd);
+  lab_close(&l);
+}
+
 /* --- handshake bytes ------------------------------------------------------------------------- */
 
 /* A CRYPTO frame that leaves a hole and ends at `end`. */
@@ -309,23 +381,45 @@ static void first_handshake_bytes_are_bounded(void **state) {
 
 /* --- paths ----------------------------------------------------------------------------------- */
 
-/* 8 paths is all that an endpoint of one connection has. */
+/* A dial tries every address of a full list, and takes a path for each. */
 static void paths_of_an_endpoint_are_bounded(void **state) {
   (void)state;
-  enum { MOVES = 20, MAX = 8 };
+  enum { CONNECTIONS = 2, MAX = CONNECTIONS * KM_CONN_MAX_PATHS + KM_MIXED_MAX_CANDIDATES + 1 };
   lab l;
   km_endpoint_options opt;
+  km_udp_addr silent;
+  km_addr *addr;
+  km_conn *conn = NULL;
   lab_open(&l);
   lab_options(&opt);
-  opt.max_connections = 1;
-  lab_endpoint *server = lab_server_open(&l, &opt, LAB_ECHO);
-  lab_tap *tap = lab_tap_open(&l, &server->addr, NULL);
-  lab_conn *c = lab_connect(lab_endpoint_open(&l, NULL), server, &tap->addr);
-  for (int i = 0; i < MOVES; i++) {
-    lab_tap_rebind(tap);
-    lab_expect_echo(c, 1000);
-    assert_true(lab_stats(server).paths <= MAX);
+  opt.max_connections = CONNECTIONS;
+  int fd = raw_open(&silent);
+  lab_endpoint *server = lab_server_open(&l, NULL, LAB_ECHO);
+  lab_endpoint *client = lab_endpoint_open(&l, &opt);
+  assert_int_equal(km_addr_new(&addr, km_endpoint_id(server->ep)), 0);
+  for (uint8_t i = 0; i < KM_ADDR_MAX_DIRECT; i++) {
+    silent.ip[3] = (uint8_t)(i + 2);
+    assert_int_equal(km_addr_add_udp(addr, &silent), 0);
   }
+  lab_conn *c = lab_dial_with(client, addr, LAB_ALPN, NULL);
+  assert_int_equal(lab_stats(client).paths, KM_ADDR_MAX_DIRECT + 1);
+  km_addr *others;
+  assert_int_equal(km_addr_new(&others, km_endpoint_id(server->ep)), 0);
+  for (uint8_t i = 0; i < KM_ADDR_MAX_DIRECT; i++) {
+    silent.ip[3] = (uint8_t)(i + 100);
+    assert_int_equal(km_addr_add_udp(others, &silent), 0);
+  }
+  assert_int_equal(km_endpoint_dial(client->ep, &conn, others, LAB_ALPN, NULL, NULL, NULL, NULL),
+                   KM_ERR_LIMIT);
+  assert_true(lab_stats(client).paths <= MAX);
+  lab_expect_echo(lab_connect(client, server, NULL), 1000); /* one more fits */
+  lab_conn_close(c, 0, NULL);
+  LAB_WAIT(&l, lab_stats(client).paths < KM_ADDR_MAX_DIRECT);
+  c = lab_dial_with(client, others, LAB_ALPN, NULL);
+  assert_int_equal(c->closed, 0);
+  km_addr_free(addr);
+  km_addr_free(others);
+  close(fd);
   lab_close(&l);
 }
 
@@ -405,6 +499,8 @@ int main(int argc, char **argv) {
       cmocka_unit_test_teardown(a_new_token_lives_for_a_day, let_time_pass),
       cmocka_unit_test_teardown(a_closed_connection_answers_ever_less, let_time_pass),
       cmocka_unit_test_teardown(closed_connections_that_answer_are_bounded, let_time_pass),
+      cmocka_unit_test_teardown(a_closed_connection_does_not_amplify, let_time_pass),
+      cmocka_unit_test_teardown(a_flood_of_junk_does_not_stop_retry, let_time_pass),
       cmocka_unit_test_teardown(first_handshake_bytes_are_bounded, let_time_pass),
       cmocka_unit_test_teardown(paths_of_an_endpoint_are_bounded, let_time_pass),
       cmocka_unit_test_teardown(one_path_is_validated_at_a_time, let_time_pass),

@@ -1,9 +1,11 @@
 /* What an endpoint's options change: key exchange, congestion control, logs, keys, sockets. */
 #include <cjson/cJSON.h>
 #include <dirent.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "test/endpoint/initial.h"
 #include "test/endpoint/tap.h"
 
 static km_conn_stats stats_of(const lab_conn *c) {
@@ -101,6 +103,54 @@ static void keys_can_be_updated(void **state) {
   lab_close(&l);
 }
 
+/* What is asked for within a callback is done after it; a failure then is only logged. */
+typedef struct updater {
+  unsigned asked, failures_logged;
+} updater;
+
+static void count_failures(void *ctx, const km_log_entry *entry) {
+  updater *u = ctx;
+  u->failures_logged += strcmp(entry->event, "key-update-failed") == 0;
+}
+
+static void update_in_callback(void *ctx, km_stream *stream, const void *data, size_t len,
+                               bool fin) {
+  updater *u = ctx;
+  (void)data;
+  (void)len;
+  (void)fin;
+  u->asked++;
+  assert_int_equal(km_conn_update_keys(km_stream_conn(stream)), 0);
+}
+
+static void a_failed_key_update_of_a_callback_is_logged(void **state) {
+  (void)state;
+  static const km_stream_callbacks callbacks = {.size = sizeof callbacks,
+                                                .on_data = update_in_callback};
+  lab l;
+  updater u = {0};
+  km_stream *s;
+  size_t taken;
+  km_endpoint_options opt;
+  lab_open(&l);
+  lab_options(&opt);
+  opt.log = count_failures;
+  opt.log_ctx = &u;
+  lab_endpoint *server = lab_server_open(&l, NULL, LAB_ECHO);
+  lab_conn *c = lab_connect(lab_endpoint_open(&l, &opt), server, NULL);
+  lab_expect_echo(c, 1000);
+  uint64_t before = stats_of(c).key_updates;
+  assert_int_equal(km_conn_open_stream(c->conn, &s, true, &callbacks, &u), 0);
+  for (unsigned i = 1; u.failures_logged == 0; i++) { /* the second within a round trip fails */
+    assert_true(i < 1000);
+    assert_int_equal(km_stream_write(s, "x", 1, false, &taken, NULL), 0);
+    LAB_WAIT(&l, u.asked >= i);
+  }
+  lab_expect_echo(c, 1000);
+  LAB_WAIT(&l, stats_of(c).key_updates > before); /* the first did happen */
+  lab_close(&l);
+}
+
 /* --- files ----------------------------------------------------------------------------------- */
 
 #define DIR_CAP 32
@@ -183,6 +233,66 @@ static void qlog_files_are_json_sequences(void **state) {
   assert_int_equal(rmdir(dir), 0);
 }
 
+static int files_in(const char *dir) {
+  DIR *d = opendir(dir);
+  assert_non_null(d);
+  int files = 0;
+  for (struct dirent *e; (e = readdir(d)) != NULL;) {
+    files += e->d_name[0] != '.';
+  }
+  closedir(d);
+  return files;
+}
+
+static void strangers_make_no_qlog_files(void **state) {
+  (void)state;
+  enum { PACKETS = 20 };
+  lab l;
+  km_endpoint_options opt;
+  km_udp_addr sink, unused;
+  char dir[DIR_CAP], path[512];
+  uint8_t buf[INITIAL_MAX];
+  initial in;
+  uint64_t random = 1;
+  lab_open(&l);
+  lab_options(&opt);
+  opt.qlog_dir = make_dir(dir);
+  lab_endpoint *server = lab_server_open(&l, &opt, LAB_ECHO);
+  lab_endpoint *client = lab_endpoint_open(&l, NULL);
+  int fd = raw_open(&sink), forger = raw_open(&unused);
+  lab_conn *c = lab_dial(client, server, &sink);
+  assert_true(initial_open(&in, buf, raw_wait(&l, fd, buf, sizeof buf)));
+  lab_conn_close(c, 0, NULL);
+  for (int i = 0; i < PACKETS; i++) {
+    uint64_t id = link_splitmix(&random);
+    in.dcid_len = sizeof id;
+    memcpy(in.dcid, &id, sizeof id);
+    raw_send(forger, &server->addr, buf, initial_seal(&in, buf));
+  }
+  LAB_WAIT(&l, lab_stats(server).half_open == PACKETS);
+  assert_int_equal(files_in(dir), 0);
+  lab_expect_echo(lab_connect(client, server, NULL), 1000);
+  assert_int_equal(files_in(dir), 1);
+  close(fd);
+  close(forger);
+  lab_close(&l);
+  DIR *d = opendir(dir);
+  assert_non_null(d);
+  for (struct dirent *e; (e = readdir(d)) != NULL;) {
+    size_t len;
+    if (e->d_name[0] != '.') {
+      snprintf(path, sizeof path, "%s/%s", dir, e->d_name);
+      char *data = read_file(path, &len);
+      assert_true(check_json_seq(data, len) > 5); /* from its beginning */
+      assert_non_null(strstr(data, "\"initial\""));
+      free(data);
+      unlink(path);
+    }
+  }
+  closedir(d);
+  assert_int_equal(rmdir(dir), 0);
+}
+
 static void run_one_connection(const km_endpoint_options *options) {
   lab l;
   lab_open(&l);
@@ -243,6 +353,47 @@ static void expect_refusal(const km_endpoint_options *opt, int want, const char 
   lab_close(&l);
 }
 
+static void a_key_log_is_for_its_owner_alone(void **state) {
+  (void)state;
+  km_endpoint_options opt;
+  char dir[DIR_CAP], path[64], target[64];
+  make_dir(dir);
+  snprintf(path, sizeof path, "%s/keys", dir);
+  snprintf(target, sizeof target, "%s/target", dir);
+  lab_options(&opt);
+  opt.keylog_file = path;
+  static const mode_t bad[] = {0644, 0640, 0604, 0620, 0602};
+  for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fclose(f);
+    assert_int_equal(chmod(path, bad[i]), 0);
+    expect_refusal(&opt, KM_ERR_PERMISSION, "chmod 600");
+    assert_int_equal(unlink(path), 0);
+  }
+  assert_int_equal(mkfifo(path, 0600), 0);
+  expect_refusal(&opt, KM_ERR_INVALID, "regular"); /* and does not wait for a reader */
+  int reader = open(path, O_RDONLY | O_NONBLOCK);
+  assert_true(reader >= 0);
+  expect_refusal(&opt, KM_ERR_INVALID, "regular");
+  close(reader);
+  assert_int_equal(unlink(path), 0);
+  assert_int_equal(symlink("target", path), 0);
+  expect_refusal(&opt, KM_ERR_INVALID, "link");
+  assert_int_not_equal(access(target, F_OK), 0);
+  assert_int_equal(unlink(path), 0);
+  if (geteuid() == 0) {
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fclose(f);
+    assert_int_equal(chmod(path, 0600), 0);
+    assert_int_equal(chown(path, 65534, 65534), 0);
+    expect_refusal(&opt, KM_ERR_PERMISSION, "another user");
+    assert_int_equal(unlink(path), 0);
+  }
+  assert_int_equal(rmdir(dir), 0);
+}
+
 static void options_out_of_range_are_named(void **state) {
   (void)state;
 #define OUT_OF_RANGE(field, value)                                                                 \
@@ -252,6 +403,8 @@ static void options_out_of_range_are_named(void **state) {
     opt.field = (value);                                                                           \
     expect_refusal(&opt, KM_ERR_INVALID, #field);                                                  \
   } while (0)
+  OUT_OF_RANGE(relay_check_ms, 199);
+  OUT_OF_RANGE(relay_check_ms, 60001);
   OUT_OF_RANGE(idle_timeout_ms, 0);
   OUT_OF_RANGE(idle_timeout_ms, 600001);
   OUT_OF_RANGE(keep_alive_ms, UINT32_MAX);
@@ -352,8 +505,11 @@ int main(void) {
       cmocka_unit_test(every_switch_works_off_and_on),
       cmocka_unit_test(jumbo_packets_on_request),
       cmocka_unit_test(keys_can_be_updated),
+      cmocka_unit_test(a_failed_key_update_of_a_callback_is_logged),
       cmocka_unit_test(qlog_files_are_json_sequences),
+      cmocka_unit_test(strangers_make_no_qlog_files),
       cmocka_unit_test(secrets_are_logged_on_request_only),
+      cmocka_unit_test(a_key_log_is_for_its_owner_alone),
       cmocka_unit_test(options_out_of_range_are_named),
       cmocka_unit_test(what_cannot_be_bound_or_opened_is_named),
       cmocka_unit_test(a_given_key_gives_its_id),

@@ -1,6 +1,7 @@
 /* Ways to a peer: several addresses at once, moving to another, new sockets. */
 #include <unistd.h>
 
+#include "endpoint/conn_impl.h"
 #include "test/endpoint/tap.h"
 
 static km_udp_addr loopback(uint8_t family, uint8_t last) {
@@ -155,6 +156,30 @@ static void a_connection_moves_to_another_address(void **state) {
   lab_close(&l);
 }
 
+/* The way back was validated before: QUIC takes it at once, and nothing stays under test. */
+static void a_connection_moves_back_at_once(void **state) {
+  (void)state;
+  lab l;
+  lab_open(&l);
+  lab_endpoint *server = lab_server_open(&l, NULL, LAB_ECHO);
+  lab_tap *ways[2] = {lab_tap_open(&l, &server->addr, NULL), lab_tap_open(&l, &server->addr, NULL)};
+  lab_conn *c = lab_connect(lab_endpoint_open(&l, NULL), server, NULL);
+  for (unsigned i = 0; i < 2; i++) {
+    lab_expect_echo(c, 1000);
+    LAB_WAIT(&l, km_conn_migrate(c->conn, &ways[i]->addr, NULL) == 0);
+    assert_non_null(c->conn->probing);
+    LAB_WAIT(&l, c->path_changes == i + 1);
+    assert_null(c->conn->probing);
+  }
+  lab_expect_echo(c, 1000);
+  LAB_WAIT(&l, km_conn_migrate(c->conn, &ways[0]->addr, NULL) == 0);
+  assert_null(c->conn->probing);
+  LAB_WAIT(&l, c->path_changes == 3);
+  assert_true(km_udp_addr_equal(&c->path.remote, &ways[0]->addr));
+  lab_expect_echo(c, 1000);
+  lab_close(&l);
+}
+
 static void a_move_to_a_dead_address_does_not_hurt(void **state) {
   (void)state;
   lab l;
@@ -234,6 +259,7 @@ int main(void) {
       cmocka_unit_test(all_addresses_of_a_full_list_are_tried),
       cmocka_unit_test(both_families_work),
       cmocka_unit_test(a_connection_moves_to_another_address),
+      cmocka_unit_test(a_connection_moves_back_at_once),
       cmocka_unit_test(a_move_to_a_dead_address_does_not_hurt),
       cmocka_unit_test(a_fresh_socket_takes_the_connections_over),
       cmocka_unit_test(accepted_connections_survive_a_rebind_of_the_server),

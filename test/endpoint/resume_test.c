@@ -1,6 +1,7 @@
 /* Second connections: session tickets, 0-RTT accepted, rejected, replayed. */
 #include <unistd.h>
 
+#include "endpoint/conn_impl.h"
 #include "test/endpoint/tap.h"
 
 static const km_dial_options early = {.size = sizeof early, .early_data = true};
@@ -250,6 +251,107 @@ static void a_replayed_first_flight_is_not_acted_upon(void **state) {
   close_fixture(&f);
 }
 
+/* Streams that meddle with each other as they end: ids are given out again from 0. */
+typedef struct meddler {
+  lab_conn *conn;
+  km_stream *streams[2]; /* NULL once closed */
+  lab_stream *fresh;
+  int errors[2];
+} meddler;
+
+static void on_meddler_closed(void *ctx, km_stream *stream, int error) {
+  meddler *m = ctx;
+  size_t i = m->streams[0] == stream ? 0 : 1;
+  km_stream *other = m->streams[1 - i];
+  m->streams[i] = NULL;
+  m->errors[i] = error;
+  if (m->fresh != NULL) {
+    return;
+  }
+  m->fresh = lab_stream_open(m->conn, true);
+  lab_stream_write_text(m->fresh, "anew", true);
+  assert_non_null(other);
+  assert_int_equal(km_stream_reset(other, 9), 0);
+  assert_int_equal(km_stream_stop(other, 9), 0);
+  km_stream_consume(other, 1000);
+}
+
+static void rejected_streams_leave_new_ones_alone(void **state) {
+  (void)state;
+  static const km_stream_callbacks callbacks = {.size = sizeof callbacks,
+                                                .on_closed = on_meddler_closed};
+  fixture f;
+  size_t taken;
+  open_fixture(&f);
+  leave_ticket(&f);
+  f.server = open_server(&f, true);
+  lab_tap_redirect(f.tap, &f.server->addr);
+  lab_conn *c = lab_dial_with(f.client, f.addr, LAB_ALPN, &early);
+  meddler *m = lab_alloc(&f.l, sizeof *m);
+  m->conn = c;
+  for (size_t i = 0; i < 2; i++) {
+    assert_int_equal(km_conn_open_stream(c->conn, &m->streams[i], true, &callbacks, m), 0);
+    assert_int_equal(km_stream_id(m->streams[i]), 4 * i);
+    assert_int_equal(km_stream_write(m->streams[i], "early", 5, true, &taken, NULL), 0);
+  }
+  LAB_WAIT(&f.l, m->fresh != NULL && m->fresh->closed);
+  assert_int_equal(m->errors[0], KM_ERR_EARLY_DATA_REJECTED);
+  assert_int_equal(m->errors[1], KM_ERR_EARLY_DATA_REJECTED);
+  assert_int_equal(m->fresh->error, 0);
+  assert_int_equal(m->fresh->received, 4);
+  assert_false(m->fresh->reset || m->fresh->stopped);
+  close_fixture(&f);
+}
+
+/* A server that sends datagrams as soon as it hears of a connection. */
+typedef struct eager {
+  bool early;
+  int first_answer, last_answer;
+  unsigned sendable;
+} eager;
+
+static void on_eager_sendable(void *ctx, km_conn *conn) {
+  eager *e = ctx;
+  e->sendable++;
+  e->last_answer = km_conn_send_datagram(conn, "welcome", 7);
+}
+
+static void on_eager_connected(void *ctx, km_conn *conn) {
+  eager *e = ctx;
+  e->early = km_conn_early_state(conn) == KM_EARLY_ACCEPTED;
+  e->first_answer = km_conn_send_datagram(conn, "welcome", 7);
+}
+
+static void datagrams_wait_for_the_end_of_an_early_handshake(void **state) {
+  (void)state;
+  static const char alpn[] = "km/eager/1";
+  fixture f;
+  eager e = {0};
+  open_fixture(&f);
+  const km_protocol protocol = {
+      .size = sizeof protocol,
+      .alpn = alpn,
+      .conn = {.on_connected = on_eager_connected, .on_datagrams_sendable = on_eager_sendable},
+      .ctx = &e};
+  assert_int_equal(km_endpoint_add_protocol(f.server->ep, &protocol, NULL), 0);
+  lab_conn *c = lab_dial_with(f.client, f.addr, alpn, NULL);
+  LAB_WAIT(&f.l, c->datagrams == 1);
+  assert_false(e.early);
+  assert_int_equal(e.first_answer, 0);
+  lab_run_for(&f.l, 100);
+  lab_conn_close(c, 0, NULL);
+  c = lab_dial_with(f.client, f.addr, alpn, &early);
+  lab_stream *s = lab_stream_open(c, true);
+  lab_stream_write_text(s, "first", true);
+  LAB_WAIT(&f.l, c->datagrams == 1);
+  assert_true(e.early);
+  assert_int_equal(e.first_answer, KM_ERR_AGAIN);
+  assert_int_equal(e.sendable, 1);
+  assert_int_equal(e.last_answer, 0);
+  assert_memory_equal(c->datagram, "welcome", 7);
+  close_fixture(&f);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_first_dial_has_nothing_to_resume),
@@ -260,6 +362,8 @@ int main(void) {
       cmocka_unit_test(a_server_without_early_data_gives_no_chance_of_it),
       cmocka_unit_test(a_ticket_is_for_one_protocol),
       cmocka_unit_test(a_ticket_is_used_once),
+      cmocka_unit_test(rejected_streams_leave_new_ones_alone),
+      cmocka_unit_test(datagrams_wait_for_the_end_of_an_early_handshake),
       cmocka_unit_test(a_replayed_first_flight_is_not_acted_upon),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

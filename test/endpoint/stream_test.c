@@ -1,5 +1,6 @@
 /* Streams between two endpoints: back-pressure, priority, reset, stop, lent bytes. */
-#include "test/endpoint/lab.h"
+#include "endpoint/conn_impl.h"
+#include "test/endpoint/tap.h"
 
 typedef struct pair {
   lab l;
@@ -330,6 +331,80 @@ static void writing_from_a_release_is_refused_at_the_end(void **state) {
   lab_close(&p.l);
 }
 
+/* --- frames in flight ------------------------------------------------------------------------ */
+
+/* ngtcp2 reports bytes in order: when the first frame was lost, its repetition acknowledges all at
+ * once. Then nothing is in flight, and nothing but this could wake the stream. */
+static void a_stream_goes_on_when_all_frames_are_acknowledged_at_once(void **state) {
+  (void)state;
+  enum { BYTES = KM_STREAM_MAX_FRAMES + 1 };
+  static const char data[BYTES];
+  pair p;
+  size_t taken;
+  connect_pair(&p, NULL, LAB_RECORD);
+  lab_stream *a = lab_stream_open(p.c, true);
+  km_stream *s = a->stream;
+  assert_int_equal(km_stream_write(s, data, BYTES, false, &taken, NULL), 0);
+  for (int i = 0; i < KM_STREAM_MAX_FRAMES; i++) { /* one byte each */
+    km_send_queue_sent(&s->send, 1);
+    s->frames_new++;
+  }
+  km_stream_sched_remove(&s->conn->sched, &s->sched);
+  km_stream_data_acked(s, 0, KM_STREAM_MAX_FRAMES);
+  assert_false(km_stream_frames_full(s));
+  assert_true(s->sched.queued);
+  lab_close(&p.l);
+}
+
+/* A byte a packet, and no acknowledgement. */
+static void frames_in_flight_are_bounded(void **state) {
+  (void)state;
+  enum { BYTES = KM_STREAM_MAX_FRAMES + 500 };
+  pair p;
+  size_t taken;
+  lab_open(&p.l);
+  p.server = lab_server_open(&p.l, NULL, LAB_RECORD);
+  lab_tap *tap = lab_tap_open(&p.l, &p.server->addr, NULL);
+  p.c = lab_connect(lab_endpoint_open(&p.l, NULL), p.server, &tap->addr);
+  lab_stream *first = lab_stream_open(p.c, false);
+  lab_stream_send(first, 16 << 20, true); /* opens the congestion window */
+  LAB_WAIT(&p.l, first->closed);
+  lab_stream *a = lab_stream_open(p.c, false);
+  lab_tap_blackhole(tap, true);
+  for (int i = 0; i < BYTES; i++) {
+    assert_int_equal(km_stream_write(a->stream, "x", 1, false, &taken, NULL), 0);
+    km_endpoint_flush(p.c->conn->ep);
+  }
+  const km_stream *s = a->stream;
+  assert_int_equal(s->frames_old + s->frames_new, KM_STREAM_MAX_FRAMES);
+  assert_int_equal(km_send_queue_waiting(&s->send), BYTES - KM_STREAM_MAX_FRAMES);
+  lab_tap_blackhole(tap, false);
+  assert_int_equal(km_stream_write(a->stream, NULL, 0, true, NULL, NULL), 0);
+  LAB_WAIT(&p.l, a->closed);
+  assert_int_equal(a->error, 0);
+  LAB_WAIT(&p.l, p.server->accepted[0]->streams[1]->received == BYTES);
+  lab_close(&p.l);
+}
+
+/* The peer stops reading with one code and resets with another: a writer hears of the first. */
+static void a_reset_leaves_the_code_of_a_stop(void **state) {
+  (void)state;
+  pair p;
+  km_errinfo err = {0};
+  connect_pair(&p, NULL, LAB_RECORD);
+  lab_stream *a = lab_stream_open(p.c, true);
+  lab_stream_write_text(a, "x", false);
+  LAB_WAIT(&p.l, p.s->stream_count == 1);
+  lab_stream *b = p.s->streams[0];
+  km_stream_was_stopped(a->stream, 11);
+  km_stream_was_reset(a->stream, 22);
+  assert_int_equal(km_stream_write(a->stream, NULL, 0, false, NULL, &err), KM_ERR_STREAM_STOPPED);
+  assert_int_equal(err.peer_code, 11);
+  assert_non_null(strstr(err.text, "11"));
+  assert_false(b->closed);
+  lab_close(&p.l);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_full_buffer_holds_the_writer_back),
@@ -345,6 +420,9 @@ int main(void) {
       cmocka_unit_test(lent_bytes_come_back_after_delivery),
       cmocka_unit_test(lent_bytes_come_back_when_the_connection_ends),
       cmocka_unit_test(writing_from_a_release_is_refused_at_the_end),
+      cmocka_unit_test(a_stream_goes_on_when_all_frames_are_acknowledged_at_once),
+      cmocka_unit_test(frames_in_flight_are_bounded),
+      cmocka_unit_test(a_reset_leaves_the_code_of_a_stop),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -574,10 +574,35 @@ static void a_datagram_too_long_is_lost_alone(void **state) {
   node_close(&b);
 }
 
+/* The kernel puts datagrams together and cuts them where the buffer ends. */
+static void what_did_not_fit_is_dropped(void **state) {
+  (void)state;
+  node a, b;
+  faults fault;
+  uint8_t data[1000];
+  faults_init(&fault);
+  node_open(&a, &(node_options){.bind = {"127.0.0.1:0"}, .driver = driver, .faults = &fault});
+  node_open(&b, &(node_options){.bind = {"127.0.0.1:0"}, .driver = driver});
+  km_path *path = path_to(&b, node_addr(&a, 4));
+  packet_fill(data, sizeof data, 0);
+  fault.recv_cut = 1;
+  km_magicsock_send(b.ms, path, data, sizeof data, sizeof data, 0);
+  WAIT_FOR(node_stats(&a).rx_truncated == 1);
+  assert_int_equal(a.count, 0);
+  assert_int_equal(node_stats(&a).rx_packets, 0);
+  km_magicsock_send(b.ms, path, data, sizeof data, sizeof data, 0);
+  WAIT_FOR(a.count == 1);
+  assert_int_equal(node_stats(&a).rx_truncated, 1);
+  km_path_unref(b.ms, path);
+  node_close(&a);
+  node_close(&b);
+}
+
 static int run(const char *name, const km_udp_driver *with) {
   driver = with;
 #define T(name) cmocka_unit_test_setup_teardown(name, node_setup, node_teardown)
   const struct CMUnitTest tests[] = {
+      T(what_did_not_fit_is_dropped),
       T(default_binds_each_family_the_system_has),
       T(both_families_share_a_port_number),
       T(port_in_use_is_named),

@@ -84,11 +84,21 @@ static bool recv_fails(faults *f) {
 }
 
 static ssize_t fault_recvmsg(void *ctx, int fd, struct msghdr *msg, int flags) {
-  return recv_fails(ctx) ? -1 : recvmsg(fd, msg, flags);
+  faults *f = ctx;
+  ssize_t n = recv_fails(f) ? -1 : recvmsg(fd, msg, flags);
+  if (n >= 0 && hit(&f->recv_cut)) {
+    msg->msg_flags |= MSG_TRUNC;
+  }
+  return n;
 }
 
 static int fault_recvmmsg(void *ctx, int fd, struct mmsghdr *msgs, unsigned count, int flags) {
-  return recv_fails(ctx) ? -1 : recvmmsg(fd, msgs, count, flags, NULL);
+  faults *f = ctx;
+  int n = recv_fails(f) ? -1 : recvmmsg(fd, msgs, count, flags, NULL);
+  for (int i = 0; i < n && hit(&f->recv_cut); i++) {
+    msgs[i].msg_hdr.msg_flags |= MSG_TRUNC;
+  }
+  return n;
 }
 
 static int fault_socket(void *ctx, int domain, int type, int protocol) {

@@ -24,6 +24,7 @@ typedef struct faults {
   unsigned send_at_most; /* datagrams one sendmmsg takes; 0: as many as the kernel does */
   int recv_errno;
   unsigned recv_fails;
+  unsigned recv_cut;               /* so many receiving calls say that the datagram did not fit */
   int socket_errno, socket_domain; /* socket() fails for one domain; 0 for all */
   int bind_errno;
   int option_errno, option_level, option_name; /* setsockopt() fails for one option */

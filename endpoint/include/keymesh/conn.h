@@ -72,13 +72,16 @@ typedef enum km_early_state {
 /** Callbacks of a connection. Any may be NULL. */
 typedef struct km_conn_callbacks {
   size_t size; /**< sizeof this struct; 0 counts as that */
-  /** The handshake is done and the peer's key is proven. Once, before all others but on_closed. */
+  /** The peer's key is proven. Once, before all others but on_closed. The handshake is done, except
+   *  on the accepting side when early data (0-RTT) came: then the key is known from a ticket of
+   *  ours that works once, streams can be written, and datagrams wait (KM_ERR_AGAIN) for the peer's
+   *  last handshake message, a round trip away. */
   void (*on_connected)(void *ctx, km_conn *conn);
   /** The peer opened a stream. Give it callbacks now, or it is reset with code 0. */
   void (*on_stream)(void *ctx, km_conn *conn, km_stream *stream);
   /** A datagram came. `data` is valid during the call. */
   void (*on_datagram)(void *ctx, km_conn *conn, const void *data, size_t len);
-  /** Queued datagrams were sent: there is room again after KM_ERR_AGAIN. */
+  /** Queued datagrams were sent, or the handshake is done: there is room after KM_ERR_AGAIN. */
   void (*on_datagrams_sendable)(void *ctx, km_conn *conn);
   /** The peer allows more streams after KM_ERR_STREAM_LIMIT. */
   void (*on_streams_available)(void *ctx, km_conn *conn);
@@ -133,9 +136,9 @@ KM_EXPORT KM_NODISCARD int km_conn_open_stream(km_conn *conn, km_stream **ret, b
 
 /**
  * Queues a datagram (RFC 9221): sent once or never, not repeated, order not kept.
- * @return 0, KM_ERR_AGAIN (queue full; wait for on_datagrams_sendable), KM_ERR_DATAGRAM_TOO_LARGE,
- *   KM_ERR_UNSUPPORTED (the peer takes none), KM_ERR_STATE (before the handshake), KM_ERR_CLOSED
- *   or KM_ERR_NOMEM
+ * @return 0, KM_ERR_AGAIN (queue full, or see on_connected; wait for on_datagrams_sendable),
+ *   KM_ERR_DATAGRAM_TOO_LARGE, KM_ERR_UNSUPPORTED (the peer takes none), KM_ERR_STATE (before the
+ *   handshake), KM_ERR_CLOSED or KM_ERR_NOMEM
  */
 KM_EXPORT KM_NODISCARD int km_conn_send_datagram(km_conn *conn, const void *data, size_t len);
 
@@ -144,7 +147,8 @@ KM_EXPORT KM_NODISCARD int km_conn_send_datagram(km_conn *conn, const void *data
 KM_EXPORT size_t km_conn_max_datagram(const km_conn *conn);
 
 /** Updates the packet keys (RFC 9001 section 6). Returns 0, KM_ERR_STATE (handshake not confirmed,
- *  or an update is under way) or KM_ERR_CLOSED. */
+ *  or an update is under way) or KM_ERR_CLOSED. From within a callback it is only noted, and done
+ *  when the callback has returned: what keeps it from happening then is logged. */
 KM_EXPORT KM_NODISCARD int km_conn_update_keys(km_conn *conn);
 
 /** Keep-alive interval in milliseconds; 0 = none. The endpoint's setting is the default. */
@@ -152,7 +156,9 @@ KM_EXPORT void km_conn_set_keep_alive(km_conn *conn, uint32_t interval_ms);
 
 /**
  * Moves the connection to a way to reach the peer that it does not use now. Dialling side only;
- * the new path is validated first and taken when the peer answered on it (on_path).
+ * the new path is validated first and taken when the peer answered on it (on_path). From within a
+ * callback it is only noted, and begun when the callback has returned: what keeps it from that is
+ * logged, and the connection stays where it is.
  * @return 0, KM_ERR_STATE (not confirmed, or accepting side), KM_ERR_PATH_REFUSED (the peer forbids
  *   migration or gave no connection ids), KM_ERR_BAD_ADDR, KM_ERR_CLOSED or KM_ERR_NOMEM
  */

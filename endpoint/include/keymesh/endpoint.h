@@ -81,8 +81,9 @@ typedef struct km_incoming {
   bool validated;     /**< a token proved that the client receives at `remote` */
   size_t half_open;   /**< handshakes under way on the endpoint */
   size_t connections; /**< established connections */
-  /** NULL unless the packet came through a relay, which proved who sent it; `remote` then is an
-   *  address of this process for that peer, the same for as long as the endpoint lives. */
+  /** NULL unless the packet came through a relay: who sent it, as the relay says. A relay may lie;
+   *  only on_peer proves. `remote` then is an address of this process for that peer at that relay,
+   *  the same for as long as the endpoint lives. */
   const km_id *relay_peer;
   const char *relay_url; /**< that relay's */
 } km_incoming;
@@ -120,6 +121,9 @@ typedef struct km_endpoint_options {
   const char *relay_token; /**< what the endpoint's own relays want to see (Authorization: Bearer),
                                   1 to 512 visible ASCII characters; relays that only an address
                                   names never get it; NULL = none */
+  uint32_t relay_check_ms; /**< the home relay is asked whether it is still there when it was
+                                  silent for so long, 200 to 60,000; default 1,000, so that it is
+                                  replaced in less than 3 s */
 
   km_congestion congestion; /**< default KM_CC_CUBIC */
   bool prefer_post_quantum; /**< offer X25519MLKEM768 first (default false, as iroh) */
@@ -146,9 +150,11 @@ typedef struct km_endpoint_options {
   uint32_t max_half_open_per_addr; /**< the same for one address (IPv4 /32, IPv6 /64); default 64 */
   uint32_t retry_threshold;        /**< half-open handshakes from which Retry is asked for; 128 */
 
-  const char *qlog_dir;    /**< existing directory for one qlog file a connection; NULL = none */
+  const char *qlog_dir;    /**< existing directory for one qlog file a connection; NULL = none. Of
+                                accepted ones only when the client proved its address */
   const char *keylog_file; /**< appends TLS secrets in NSS form; NULL = none. Whoever reads the
-                                file can read the traffic */
+                                file can read the traffic: it is made with mode 0600; one that is
+                                there must be a regular file of ours that others cannot read */
 
   km_log_fn log; /**< NULL = no log */
   void *log_ctx;
@@ -250,7 +256,11 @@ typedef struct km_dial_options {
 
 /**
  * Dials a peer. The first packets go to all its addresses at once; the first that answers carries
- * the connection. The peer must prove the key that was dialled, else KM_ERR_WRONG_PEER.
+ * the connection. The peer must prove the key that was dialled, else KM_ERR_WRONG_PEER. When one of
+ * several addresses turns out to be wrong (another key, a refusal, another version of QUIC), the
+ * handshake begins again with the others, which have five seconds to answer; when none does, the
+ * dial fails with what the wrong one did. Early data is lost then as if it was rejected,
+ * though the peer may have seen it.
  *
  * The connection is returned at once; on_connected or on_closed of `callbacks` tells how it went,
  * never before this function returned. Streams may be opened at once: without early data they wait

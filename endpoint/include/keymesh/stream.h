@@ -54,7 +54,8 @@ KM_EXPORT void *km_stream_ctx(const km_stream *stream);
 
 /** Its connection. */
 KM_EXPORT struct km_conn *km_stream_conn(const km_stream *stream);
-/** The QUIC stream id; -1 while the stream still waits for the handshake. */
+/** The QUIC stream id; -1 while the stream still waits for the handshake, and for one that ends
+ *  because early data was rejected. */
 KM_EXPORT int64_t km_stream_id(const km_stream *stream);
 KM_EXPORT bool km_stream_is_bidi(const km_stream *stream);
 /** True when this side opened it. */

@@ -1,0 +1,135 @@
+#include "endpoint/redial.h"
+
+#include "endpoint/qlog_io.h"
+#include "endpoint/quic_tls.h"
+
+/* Whether the candidate is to blame, and not this machine. */
+static bool is_of_candidate(int liberr) {
+  return liberr != NGTCP2_ERR_NOMEM && liberr != NGTCP2_ERR_CALLBACK_FAILURE &&
+         liberr != NGTCP2_ERR_INTERNAL;
+}
+
+static bool may_go_on(const km_conn *conn) {
+  return conn->is_client && conn->state == KM_CONN_HANDSHAKE && !conn->progress.completed &&
+         conn->mixed != NULL && !conn->mixed_final &&
+         km_endpoint_now(conn->ep) < conn->handshake_deadline;
+}
+
+static size_t keys_of_others(const km_conn *conn, const km_path *wrong,
+                             km_path_key keys[KM_MIXED_MAX_CANDIDATES]) {
+  size_t count = 0;
+  for (size_t i = 0; i < km_mixed_count(conn->mixed) && count < KM_MIXED_MAX_CANDIDATES; i++) {
+    const km_path *path = km_mixed_at(conn->mixed, i);
+    if (path != wrong) {
+      keys[count++] = path->key;
+    }
+  }
+  return count;
+}
+
+/* Takes over why `conn` is closing, for the case that nobody else answers. */
+static bool keep_verdict(km_conn *conn) {
+  km_close_info *verdict = conn->verdict;
+  if (verdict == NULL) {
+    verdict = km_env_alloc(&conn->ep->env, sizeof *verdict);
+    if (verdict == NULL) {
+      return false;
+    }
+  } else {
+    km_env_free(&conn->ep->env, conn->verdict_reason);
+  }
+  *verdict = conn->close_info;
+  conn->verdict = verdict;
+  conn->verdict_reason = conn->close_reason;
+  conn->close_reason = NULL;
+  conn->close_info = (km_close_info){0};
+  return true;
+}
+
+/* As it was before the first packet. */
+static void reset(km_conn *conn, km_path *mixed) {
+  km_conn_forget_cids(conn);
+  km_quic_paths_clear(conn);
+  ngtcp2_conn_del(conn->quic);
+  conn->quic = NULL;
+  km_quic_tls_stop(conn);
+  km_qlog_free(conn->qlog);
+  conn->qlog = NULL;
+  conn->state = KM_CONN_HANDSHAKE;
+  conn->progress = (km_conn_progress){0};
+  conn->remote_known = conn->wrong_peer_seen = conn->alpn_refused = false;
+  conn->reset_seen = conn->ecn_seen = conn->close_silently = conn->draining = false;
+  conn->early_offered = false;
+  conn->key_preparations = 0;
+  conn->cipher = conn->group = "";
+  conn->mixed = mixed;
+  int rv = km_quic_path_add(conn, mixed);
+  (void)rv; /* cannot fail: it is the first */
+}
+
+static int start(km_conn *conn) {
+  km_ts left = conn->handshake_deadline - km_endpoint_now(conn->ep);
+  uint32_t ms = left < KM_NS_PER_MS ? 1 : (uint32_t)(left / KM_NS_PER_MS);
+  bool early = conn->early != KM_EARLY_NONE;
+  int rv = km_quic_client_new(conn, ms, false, NULL);
+  conn->early = early ? KM_EARLY_REJECTED : KM_EARLY_NONE;
+  return rv;
+}
+
+bool km_redial_without(km_conn *conn, const km_path_key *from, int liberr) {
+  km_path_key keys[KM_MIXED_MAX_CANDIDATES];
+  km_path *wrong =
+      may_go_on(conn) && is_of_candidate(liberr) ? km_mixed_candidate(conn->mixed, from) : NULL;
+  size_t count = wrong == NULL ? 0 : keys_of_others(conn, wrong, keys);
+  km_path *mixed = NULL;
+  if (count == 0 || km_mixed_new(conn->ep->ms, keys, count, &mixed) != 0) {
+    return false;
+  }
+  km_conn_close_by_liberr(conn, liberr); /* finds the words */
+  if (!keep_verdict(conn)) {
+    km_path_unref(conn->ep->ms, mixed);
+    return true;
+  }
+  CONN_LOG(conn, KM_LOG_INFO, KM_LOGC_QUIC, "candidate-dropped", "%s; %zu others",
+           conn->verdict->text, count);
+  km_mixed_answered(conn->mixed, wrong); /* who is told so */
+  km_conn_end_attempt(conn);
+  reset(conn, mixed);
+  conn->patience = km_endpoint_now(conn->ep) + KM_REDIAL_PATIENCE_NS;
+  if (start(conn) != 0) {
+    (void)km_redial_give_up(conn);
+  }
+  km_stream_lose_early(conn);
+  km_conn_mark_dirty(conn);
+  return true;
+}
+
+bool km_redial_give_up(km_conn *conn) {
+  if (conn->verdict == NULL || conn->state == KM_CONN_CLOSING) {
+    return false;
+  }
+  conn->state = KM_CONN_CLOSING;
+  conn->close_silently = true; /* the wrong one was told, and there is nobody else */
+  conn->close_info = *conn->verdict;
+  conn->close_reason = conn->verdict_reason;
+  conn->verdict_reason = NULL;
+  km_conn_mark_dirty(conn);
+  return true;
+}
+
+void km_redial_timeout(km_conn *conn) {
+  if (conn->patience > km_endpoint_now(conn->ep)) {
+    return;
+  }
+  conn->patience = KM_TS_NEVER;
+  if (conn->state == KM_CONN_HANDSHAKE && km_quic_packets_received(conn) == 0) {
+    (void)km_redial_give_up(conn);
+  }
+}
+
+void km_redial_forget(km_conn *conn) {
+  km_env_free(&conn->ep->env, conn->verdict);
+  km_env_free(&conn->ep->env, conn->verdict_reason);
+  conn->verdict = NULL;
+  conn->verdict_reason = NULL;
+}
