@@ -183,6 +183,7 @@ void km_conn_leave_half_open(km_conn *conn) {
   if (conn->progress.half_open) {
     conn->progress.half_open = false;
     conn->ep->half_open_count--;
+    conn->ep->half_open_relayed -= conn->first_key.way == KM_WAY_RELAY;
     const km_udp_addr source = km_endpoint_source(&conn->first_key);
     km_addr_counter_remove(half_open_counter(conn), &source);
   }

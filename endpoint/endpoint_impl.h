@@ -90,6 +90,7 @@ struct km_endpoint {
   km_list blocked; /* those that wait for a socket to drain */
   km_list tombstones;
   size_t conn_count, established_count, half_open_count;
+  size_t half_open_relayed; /* of them, through relays */
   size_t tombstone_count;
 
   uint8_t *tx_buf;

@@ -95,10 +95,17 @@ static km_accept_verdict ask_application(const attempt *a) {
   return ep->opt.callbacks.on_incoming(ep->opt.ctx, &incoming);
 }
 
+/* A relay can name any number of peers: all relays together have half of the places. */
+static bool relays_have_their_share(const attempt *a) {
+  return a->from->way == KM_WAY_RELAY &&
+         a->ep->half_open_relayed >= (a->ep->opt.max_half_open + 1u) / 2;
+}
+
 static km_accept_verdict judge(const attempt *a) {
   const km_endpoint *ep = a->ep;
   if (ep->state != KM_ENDPOINT_OPEN || ep->protocol_count == 0 ||
-      ep->conn_count >= ep->opt.max_connections || ep->half_open_count >= ep->opt.max_half_open) {
+      ep->conn_count >= ep->opt.max_connections || ep->half_open_count >= ep->opt.max_half_open ||
+      relays_have_their_share(a)) {
     return KM_ACCEPT_REFUSE;
   }
   const km_addr_counter *counter = a->proven ? &ep->proven_by_addr : &ep->unproven_by_addr;
@@ -123,6 +130,7 @@ static int enter_half_open(km_conn *conn, const attempt *a) {
   if (rv == 0) {
     conn->progress.half_open = true;
     ep->half_open_count++;
+    ep->half_open_relayed += a->from->way == KM_WAY_RELAY;
   }
   return rv;
 }
