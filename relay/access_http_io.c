@@ -7,6 +7,7 @@
 #include <wolfssl/options.h>
 #include <wolfssl/ssl.h>
 
+#include "base/addr_counter.h"
 #include "base/enc.h"
 #include "base/io/lws_io.h"
 #include "base/relay_url.h"
@@ -28,6 +29,7 @@ typedef struct ask {
   struct ask *next, *prev; /* oldest first, and so in the order of deadlines */
   uint64_t number;
   km_id id;
+  km_udp_addr remote;
   km_ts deadline;
   ask_state state;
   km_relay_dial *dial;
@@ -40,17 +42,23 @@ typedef struct ask {
   bool allowed;
 } ask;
 
+/* A look-up is a thread, and strangers with fresh keys make many questions. */
+#define KNOWN_NS (30 * KM_NS_PER_S)
+
 struct km_relay_asker {
   km_relay_asker_config config;
   km_relay_url url; /* host, port; the path is `path` */
   char path[KM_RELAY_URL_MAX];
   char *authorization; /* value of the header; NULL: none */
   km_relay_proxy proxy;
+  km_udp_addr known; /* where the last one got through; family 0: not known */
+  km_ts known_until;
   struct WOLFSSL_CTX *tls;
   km_lws *lws;
   km_deadline *timer;
   km_defer *later;
   ask *first, *last;
+  km_addr_counter by_addr; /* questions */
   km_relay_asker_stats stats;
 };
 
@@ -66,6 +74,7 @@ static void append(km_relay_asker *a, ask *q) {
 static void take_out(km_relay_asker *a, ask *q) {
   *(q->prev != NULL ? &q->prev->next : &a->first) = q->next;
   *(q->next != NULL ? &q->next->prev : &a->last) = q->prev;
+  km_addr_counter_remove(&a->by_addr, &q->remote);
 }
 
 static void arm(km_relay_asker *a) {
@@ -272,18 +281,27 @@ static void on_dialled(void *ctx, int fd, const km_udp_addr *remote, const km_er
     }
     return;
   }
+  km_relay_asker *a = q->a;
   if (fd < 0) {
+    a->known.family = 0;
     finish(q, false, err->text);
     return;
   }
+  a->known = *remote;
+  a->known_until = km_loop_now(a->config.loop) + KNOWN_NS;
   q->fd = fd;
   begin_request(q, remote);
 }
 
 static void begin(ask *q) {
   km_relay_asker *a = q->a;
-  const km_relay_dial_config config = {
-      .env = a->config.env, .loop = a->config.loop, .url = &a->url, .proxy = &a->proxy};
+  bool known = a->known.family != 0 && km_loop_now(a->config.loop) < a->known_until;
+  const km_relay_dial_config config = {.env = a->config.env,
+                                       .loop = a->config.loop,
+                                       .url = &a->url,
+                                       .proxy = &a->proxy,
+                                       .addrs = &a->known,
+                                       .addr_count = known ? 1 : 0};
   a->stats.waiting--;
   a->stats.in_flight++;
   q->state = ASK_DIALLING;
@@ -331,17 +349,20 @@ static void on_timer(void *ctx) {
   arm(a);
 }
 
-int km_relay_ask(km_relay_asker *a, uint64_t number, const km_id *id) {
-  if (a->stats.waiting >= KM_RELAY_ASK_WAITING) {
+int km_relay_ask(km_relay_asker *a, uint64_t number, const km_id *id, const km_udp_addr *remote) {
+  if (a->stats.waiting >= KM_RELAY_ASK_WAITING ||
+      km_addr_counter_get(&a->by_addr, remote) >= KM_RELAY_ASK_PER_ADDR) {
     return KM_ERR_LIMIT;
   }
   ask *q = km_env_zalloc(a->config.env, 1, sizeof *q);
-  if (q == NULL) {
+  if (q == NULL || km_addr_counter_add(&a->by_addr, remote) != 0) {
+    km_env_free(a->config.env, q);
     return KM_ERR_NOMEM;
   }
   q->a = a;
   q->number = number;
   q->id = *id;
+  q->remote = *remote;
   q->fd = -1;
   q->deadline = km_loop_now(a->config.loop) + a->config.timeout_ns;
   append(a, q);
@@ -442,6 +463,7 @@ int km_relay_asker_new(km_relay_asker **ret, const km_relay_asker_config *config
     return km_fail(err, KM_ERR_NOMEM, NULL);
   }
   a->config = *config;
+  km_addr_counter_init(&a->by_addr, config->env);
   a->config.timeout_ns = config->timeout_ns > 0 ? config->timeout_ns : KM_RELAY_ASK_TIMEOUT;
   a->config.in_flight = config->in_flight > 0 ? config->in_flight : KM_RELAY_ASK_IN_FLIGHT;
   int rv = set_up(a, err);
@@ -467,6 +489,7 @@ void km_relay_asker_free(km_relay_asker *a) {
     take_out(a, q);
     km_env_free(a->config.env, q);
   }
+  km_addr_counter_clear(&a->by_addr);
   wolfSSL_CTX_free(a->tls);
   km_defer_free(a->later);
   km_deadline_free(a->timer);

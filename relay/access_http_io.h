@@ -5,7 +5,7 @@
 #ifndef KM_RELAY_ACCESS_HTTP_IO_H
 #define KM_RELAY_ACCESS_HTTP_IO_H
 
-#include <keymesh/id.h>
+#include <keymesh/addr.h>
 
 #include "base/env.h"
 #include "base/io/loop_io.h"
@@ -13,6 +13,7 @@
 #define KM_RELAY_ASK_TIMEOUT (5 * KM_NS_PER_S)
 #define KM_RELAY_ASK_IN_FLIGHT 64 /* requests at once */
 #define KM_RELAY_ASK_WAITING 4096 /* that wait for their turn, their time running */
+#define KM_RELAY_ASK_PER_ADDR 16  /* of clients at one IPv4 address or IPv6 /64 */
 
 typedef struct km_relay_asker km_relay_asker;
 
@@ -43,8 +44,11 @@ KM_NODISCARD int km_relay_asker_new(km_relay_asker **ret, const km_relay_asker_c
 /* No answer comes any more. NULL does nothing. */
 void km_relay_asker_free(km_relay_asker *a);
 
-/* 0, KM_ERR_NOMEM or KM_ERR_LIMIT (too many wait already): no answer will come, deny. */
-KM_NODISCARD int km_relay_ask(km_relay_asker *a, uint64_t number, const km_id *id);
+/* `remote`: where the client is. Keys cost nothing, so that many questions of one address say little;
+ * a question keeps its place until it is answered, whether or not the client is still there.
+ * 0, KM_ERR_NOMEM or KM_ERR_LIMIT (too many wait already): no answer will come, deny. */
+KM_NODISCARD int km_relay_ask(km_relay_asker *a, uint64_t number, const km_id *id,
+                              const km_udp_addr *remote);
 const km_relay_asker_stats *km_relay_asker_get_stats(const km_relay_asker *a);
 
 #endif /* KM_RELAY_ACCESS_HTTP_IO_H */

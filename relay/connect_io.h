@@ -28,7 +28,8 @@ typedef struct km_relay_dial_config {
 } km_relay_dial_config;
 
 /* `fn` runs once, from a later turn, unless it is freed before; it may free the dial, and somebody
- * must. It has no deadline of its own but the one for the name. 0, KM_ERR_NOMEM or KM_ERR_SYSTEM. */
+ * must. It has no deadline of its own but the one for the name. 0, KM_ERR_NOMEM or
+ * KM_ERR_SYSTEM. */
 KM_NODISCARD int km_relay_dial_new(km_relay_dial **ret, const km_relay_dial_config *config,
                                    km_relay_dial_fn fn, void *ctx);
 void km_relay_dial_free(km_relay_dial *d);

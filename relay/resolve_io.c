@@ -4,6 +4,7 @@
 #include <netdb.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -11,13 +12,17 @@
 
 #include "base/udp_addr.h"
 
+/* Threads that are at it now, in this process: a name server that is silent holds each for as long
+ * as the system's resolver has patience. */
+static atomic_uint threads;
+
 /* Belongs to the thread and to the km_resolve; who leaves last frees it. */
 typedef struct query {
   pthread_mutex_t lock;
   bool shared; /* both are still there */
   char *host;
   char service[8];
-  int done_fd; /* closed by the thread: the other end of the pipe becomes readable */
+  int done_fd; /* a pipe's end; the thread writes to it, and closes it */
   km_resolve_result result;
 } query;
 
@@ -31,7 +36,7 @@ struct km_resolve {
 };
 
 static void query_leave(query *q) {
-  (void)pthread_mutex_lock(&q->lock); /* these fail for a wrong mutex only */
+  (void)pthread_mutex_lock(&q->lock);
   bool last = !q->shared;
   q->shared = false;
   (void)pthread_mutex_unlock(&q->lock);
@@ -46,17 +51,23 @@ static void *run(void *arg) {
   query *q = arg;
   const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
   struct addrinfo *list = NULL;
-  km_resolve_result *r = &q->result; /* nobody else looks before done_fd is closed */
-  r->status = getaddrinfo(q->host, q->service, &hints, &list);
-  for (const struct addrinfo *at = r->status == 0 ? list : NULL;
-       at != NULL && r->count < KM_RELAY_MAX_ADDRESSES; at = at->ai_next) {
-    r->count += km_udp_addr_from_sockaddr(&r->addrs[r->count], at->ai_addr, at->ai_addrlen) ? 1 : 0;
+  km_resolve_result found = {.status = getaddrinfo(q->host, q->service, &hints, &list)};
+  for (const struct addrinfo *at = found.status == 0 ? list : NULL;
+       at != NULL && found.count < KM_RELAY_MAX_ADDRESSES; at = at->ai_next) {
+    bool usable = km_udp_addr_from_sockaddr(&found.addrs[found.count], at->ai_addr, at->ai_addrlen);
+    found.count += usable ? 1 : 0;
   }
-  if (r->status == 0) {
+  if (found.status == 0) {
     freeaddrinfo(list);
   }
-  (void)close(q->done_fd); /* nothing was written to it */
+  (void)pthread_mutex_lock(&q->lock); /* these fail for a wrong mutex only */
+  q->result = found;
+  (void)pthread_mutex_unlock(&q->lock);
+  /* A byte, as a forked child may hold another end of the pipe open. */
+  (void)!write(q->done_fd, "", 1); /* nobody listens any more: then nothing is lost */
+  (void)close(q->done_fd);
   query_leave(q);
+  (void)atomic_fetch_sub(&threads, 1);
   return NULL;
 }
 
@@ -66,14 +77,18 @@ static int start_thread(query *q) {
   pthread_attr_t attr;
   sigset_t all, old;
   (void)sigfillset(&all);
-  if (pthread_attr_init(&attr) != 0) {
-    return KM_ERR_SYSTEM;
+  if (atomic_fetch_add(&threads, 1) >= KM_RESOLVE_MAX_THREADS || pthread_attr_init(&attr) != 0) {
+    (void)atomic_fetch_sub(&threads, 1);
+    return KM_ERR_LIMIT;
   }
   (void)pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
   (void)pthread_sigmask(SIG_SETMASK, &all, &old);
   int rv = pthread_create(&thread, &attr, run, q);
   (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
   (void)pthread_attr_destroy(&attr);
+  if (rv != 0) {
+    (void)atomic_fetch_sub(&threads, 1);
+  }
   return rv == 0 ? 0 : KM_ERR_SYSTEM;
 }
 
@@ -98,7 +113,9 @@ static query *query_new(const char *host, uint16_t port, int done_fd) {
 static void on_done(void *ctx, int events) {
   (void)events;
   km_resolve *r = ctx;
+  (void)pthread_mutex_lock(&r->query->lock);
   const km_resolve_result result = r->query->result;
+  (void)pthread_mutex_unlock(&r->query->lock);
   km_poll_free(r->poll); /* the pipe stays readable: told once */
   r->poll = NULL;
   r->fn(r->ctx, &result);

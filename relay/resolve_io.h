@@ -8,6 +8,7 @@
 #include "base/io/loop_io.h"
 
 #define KM_RELAY_MAX_ADDRESSES 16
+#define KM_RESOLVE_MAX_THREADS 16
 
 typedef struct km_resolve km_resolve;
 
@@ -17,8 +18,8 @@ typedef struct km_resolve_result {
   km_udp_addr addrs[KM_RELAY_MAX_ADDRESSES];
 } km_resolve_result;
 
-/* `fn` runs once, from the loop, and may free it. 0, KM_ERR_NOMEM or KM_ERR_SYSTEM (descriptors,
- * threads). */
+/* `fn` runs once, from the loop, and may free it. 0, KM_ERR_NOMEM, KM_ERR_SYSTEM (descriptors,
+ * threads) or KM_ERR_LIMIT: 16 look-ups of this process are under way, all name servers silent. */
 KM_NODISCARD int km_resolve_new(km_resolve **ret, const km_env *env, km_loop *loop,
                                 const char *host, uint16_t port,
                                 void (*fn)(void *ctx, const km_resolve_result *result), void *ctx);

@@ -102,7 +102,7 @@ void admit_authorize(void *ctx, km_relay_server *server, const km_relay_login *l
   a->server = server;
   km_relay_verdict verdict = km_relay_access_judge(&a->access, &login->id, login->token);
   if (verdict == KM_RELAY_ASK && a->now != NULL) {
-    if (km_relay_ask(a->now->asker, login->number, &login->id) == 0) {
+    if (km_relay_ask(a->now->asker, login->number, &login->id, &login->remote) == 0) {
       return;
     }
     log_denied(a, &login->id, "too many questions wait for the access server");

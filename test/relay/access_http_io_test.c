@@ -69,21 +69,45 @@ static void stop(lab *l) {
   assert_int_equal(km_loop_free(l->loop), 0);
 }
 
-static void ask_all(lab *l, uint64_t count) {
+/* Of a client of its own, somewhere in the world. */
+static int ask_one(lab *l, uint64_t i) {
   km_id id = {{0}};
+  const km_udp_addr remote = {.family = 4, .ip = {10, 0, (uint8_t)(i >> 8), (uint8_t)i}, .port = 1};
+  return km_relay_ask(l->asker, i, &id, &remote);
+}
+
+static void ask_all(lab *l, uint64_t count) {
   for (uint64_t i = 0; i < count; i++) {
-    assert_int_equal(km_relay_ask(l->asker, i, &id), 0);
+    assert_int_equal(ask_one(l, i), 0);
   }
+}
+
+static void one_address_cannot_take_all_places(void **state) {
+  (void)state;
+  static lab l;
+  km_id id = {{0}};
+  start(&l, 200);
+  for (uint64_t i = 0; i <= KM_RELAY_ASK_PER_ADDR; i++) {
+    const km_udp_addr remote = {.family = 4, .ip = {192, 0, 2, 1}, .port = (uint16_t)(i + 1)};
+    assert_int_equal(km_relay_ask(l.asker, i, &id, &remote),
+                     i < KM_RELAY_ASK_PER_ADDR ? 0 : KM_ERR_LIMIT);
+  }
+  assert_int_equal(ask_one(&l, KM_RELAY_ASK_PER_ADDR), 0); /* of another */
+  while (l.answers <= KM_RELAY_ASK_PER_ADDR) {
+    (void)km_loop_run_once(l.loop, 1000);
+  }
+  const km_udp_addr again = {.family = 4, .ip = {192, 0, 2, 1}, .port = 1};
+  assert_int_equal(km_relay_ask(l.asker, 0, &id, &again), 0); /* there is room again */
+  stop(&l);
 }
 
 static void questions_are_bounded_and_all_come_to_an_end(void **state) {
   (void)state;
   static lab l;
-  km_id id = {{0}};
   const uint64_t all = KM_RELAY_ASK_WAITING + IN_FLIGHT;
   start(&l, 200);
   ask_all(&l, all);
-  assert_int_equal(km_relay_ask(l.asker, all, &id), KM_ERR_LIMIT);
+  assert_int_equal(ask_one(&l, all), KM_ERR_LIMIT);
   const km_relay_asker_stats *s = km_relay_asker_get_stats(l.asker);
   assert_int_equal(s->asked, all);
   assert_int_equal(s->in_flight, IN_FLIGHT);
@@ -99,7 +123,7 @@ static void questions_are_bounded_and_all_come_to_an_end(void **state) {
   for (uint64_t i = 0; i < all; i++) {
     assert_int_equal(l.seen[i], 1);
   }
-  assert_int_equal(km_relay_ask(l.asker, all, &id), 0); /* there is room again */
+  assert_int_equal(ask_one(&l, all), 0); /* there is room again */
   stop(&l);
 }
 
@@ -159,6 +183,7 @@ static void bad_configurations(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(questions_are_bounded_and_all_come_to_an_end),
+      cmocka_unit_test(one_address_cannot_take_all_places),
       cmocka_unit_test(freed_while_it_asks),
       cmocka_unit_test(bad_configurations),
   };
