@@ -190,6 +190,12 @@ bool km_quic_path_of_source(km_conn *conn, const km_path_key *from, ngtcp2_path_
                             km_quic_path **ret_known);
 km_quic_path *km_quic_path_of_addrs(km_conn *conn, const ngtcp2_path *path);
 /* A packet from `from` was genuine. */
+/* Whether it matters that a packet is genuine: it would teach us something about the path. */
+bool km_quic_path_is_curious(const km_conn *conn, const km_quic_path *known,
+                             const km_path_key *from);
+/* A packet came on the path in use, genuine or not. */
+void km_quic_path_received(km_quic_path *known, size_t bytes);
+/* A genuine packet came. */
 void km_quic_path_accepted(km_conn *conn, km_quic_path *known, const km_path_key *from,
                            size_t bytes);
 void km_quic_path_settle(km_conn *conn);  /* the handshake is done: no more first flights */

@@ -8,7 +8,7 @@
 void km_endpoint_options_default(km_endpoint_options *options) {
   *options = (km_endpoint_options){
       .size = sizeof *options,
-      .relay_mode = KM_RELAY_DIAL_ONLY,
+      .relay_mode = KM_RELAY_MODE_DIAL_ONLY,
       .relay_check_ms = 1000,
       .congestion = KM_CC_CUBIC,
       .ecn = true,
@@ -67,7 +67,7 @@ static int check_bounds(const km_endpoint_options *o, km_errinfo *err) {
 }
 
 static int check_relays(const km_endpoint_options *o, km_errinfo *err) {
-  if (o->relay_mode < KM_RELAY_DISABLED || o->relay_mode > KM_RELAY_DIAL_ONLY) {
+  if (o->relay_mode < KM_RELAY_MODE_DISABLED || o->relay_mode > KM_RELAY_MODE_DIAL_ONLY) {
     return km_fail(err, KM_ERR_INVALID, "option relay_mode is not one of km_relay_mode");
   }
   if (o->relay_token != NULL && !km_relay_token_is_valid(o->relay_token)) {
@@ -75,7 +75,7 @@ static int check_relays(const km_endpoint_options *o, km_errinfo *err) {
                    "option relay_token: a relay's token is 1 to %d visible ASCII characters",
                    KM_RELAY_TOKEN_MAX);
   }
-  if (o->relay_mode != KM_RELAY_CUSTOM) {
+  if (o->relay_mode != KM_RELAY_MODE_CUSTOM) {
     return 0;
   }
   if (o->relay_url_count == 0 || o->relay_url_count > KM_ADDR_MAX_RELAYS || o->relay_urls == NULL) {

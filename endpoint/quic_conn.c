@@ -220,8 +220,7 @@ int km_quic_read(km_conn *conn, const km_path_key *from, uint8_t ecn, const uint
     return 0;
   }
   const ngtcp2_pkt_info pi = {.ecn = ecn};
-  /* Whether the packet was genuine matters only where it can teach us a path. */
-  bool curious = known == NULL || (conn->mixed != NULL && !conn->mixed_final);
+  bool curious = km_quic_path_is_curious(conn, known, from);
   uint64_t before = curious ? km_quic_packets_received(conn) : 0;
   conn->answering =
       conn->mixed == NULL || conn->mixed_final ? NULL : km_mixed_candidate(conn->mixed, from);
@@ -230,7 +229,9 @@ int km_quic_read(km_conn *conn, const km_path_key *from, uint8_t ecn, const uint
   conn->in_quic = false;
   conn->answering = NULL;
   conn->ecn_seen = conn->ecn_seen || ecn != 0;
-  if (!curious || km_quic_packets_received(conn) > before) {
+  if (!curious) {
+    km_quic_path_received(known, len);
+  } else if (km_quic_packets_received(conn) > before) {
     km_quic_path_accepted(conn, known, from, len);
   }
   return rv;

@@ -12,6 +12,7 @@
 
 #define PRUNE_AFTER_PTOS 3u
 #define SILENT_PTOS 3u
+#define HEARD_NS (10 * KM_NS_PER_MS) /* how exactly the last genuine packet is remembered */
 #define SILENT_DIRECT_NS KM_NS_PER_S
 #define REOPEN_NS KM_NS_PER_S /* between two times that all candidates are tried */
 #define SEEK_MIN_NS KM_NS_PER_S
@@ -196,6 +197,21 @@ static void learn(km_conn *conn, const km_path_key *from) {
   if (km_quic_path_add(conn, path) != 0) {
     km_path_unref(conn->ep->ms, path);
   }
+}
+
+/* To ask QUIC for every packet would cost more than it tells. */
+bool km_quic_path_is_curious(const km_conn *conn, const km_quic_path *known,
+                             const km_path_key *from) {
+  if (known == NULL || km_endpoint_now(conn->ep) - known->last_rx >= HEARD_NS) {
+    return true;
+  }
+  return known->path->key.way == KM_WAY_MIXED &&
+         (!conn->mixed_final ||
+          km_mixed_candidate(known->path, from) != km_mixed_current(known->path));
+}
+
+void km_quic_path_received(km_quic_path *known, size_t bytes) {
+  km_path_received(concrete(known->path), 1, bytes);
 }
 
 void km_quic_path_accepted(km_conn *conn, km_quic_path *known, const km_path_key *from,

@@ -45,14 +45,14 @@ static int urls_take(url_list *urls, const char *const *from, size_t count, km_e
 
 static int urls_of_mode(url_list *urls, const km_endpoint_options *o, km_errinfo *err) {
   switch (o->relay_mode) {
-  case KM_RELAY_DEFAULT:
+  case KM_RELAY_MODE_DEFAULT:
     return urls_take(urls, production, sizeof production / sizeof production[0], err);
-  case KM_RELAY_STAGING:
+  case KM_RELAY_MODE_STAGING:
     return urls_take(urls, staging, sizeof staging / sizeof staging[0], err);
-  case KM_RELAY_CUSTOM:
+  case KM_RELAY_MODE_CUSTOM:
     return urls_take(urls, o->relay_urls, o->relay_url_count, err);
-  case KM_RELAY_DISABLED:
-  case KM_RELAY_DIAL_ONLY:
+  case KM_RELAY_MODE_DISABLED:
+  case KM_RELAY_MODE_DIAL_ONLY:
     break;
   }
   return 0;
@@ -111,7 +111,7 @@ int km_endpoint_open_magicsock(km_endpoint *ep, km_magicsock_config *config, km_
       .on_gone = on_gone,
   };
   if (rv == 0) {
-    config->relay = ep->opt.relay_mode == KM_RELAY_DISABLED ? NULL : &relay;
+    config->relay = ep->opt.relay_mode == KM_RELAY_MODE_DISABLED ? NULL : &relay;
     rv = km_magicsock_new(&ep->ms, config, err);
   }
   urls_clear(&urls);

@@ -47,6 +47,7 @@ typedef struct relay {
   km_relay_client *client; /* NULL: not wanted now */
   bool up, down;           /* connected; the last attempt or connection failed */
   km_ts steady_at;         /* STEADY after the last failure of a connection or an attempt */
+  bool elsewhere;          /* what is for us goes to another endpoint with our key */
   bool full;               /* a send found the client's queue full */
   uint32_t paths;
   km_ts last_tx;
@@ -170,7 +171,7 @@ static void on_state(void *ctx, km_relay_client *c, km_relay_client_state state,
   bool was_up = e->up;
   e->up = state == KM_RELAY_CLIENT_CONNECTED;
   e->down = state == KM_RELAY_CLIENT_WAITING || (e->down && !e->up);
-  e->full = false;
+  e->full = e->elsewhere = false;
   e->steady_at = e->down || was_up ? now_of(r) + STEADY_NS : e->steady_at;
   if (why != NULL) {
     e->trouble = *why;
@@ -199,7 +200,9 @@ static void on_gone(void *ctx, km_relay_client *c, const km_id *peer) {
 /* Somebody else uses our key, or an older self of ours was not forgotten yet. */
 static void on_same_id(void *ctx, km_relay_client *c, bool elsewhere) {
   (void)c;
-  const relay *e = ctx;
+  relay *e = ctx;
+  e->elsewhere = elsewhere;
+  replan(e->all);
   KM_LOG(&e->all->config.env->logger, elsewhere ? KM_LOG_WARN : KM_LOG_INFO, KM_LOGC_RELAY, NULL,
          e->url, elsewhere ? "same-id" : "same-id-over", "%s",
          elsewhere ? "another endpoint with our key is connected and receives what is for us" : "");
@@ -259,7 +262,7 @@ static int connect_to(relay *e) {
 static void leave(relay *e) {
   km_relay_client_free(e->client);
   e->client = NULL;
-  e->up = e->full = false;
+  e->up = e->full = e->elsewhere = false;
   waiting_clear(e);
 }
 
@@ -499,6 +502,10 @@ static void set_home(km_relays *r, int home, int standby) {
   }
 }
 
+static bool is_reachable(const relay *e) {
+  return e->up && !e->elsewhere;
+}
+
 /* Returns when to look again. */
 static km_ts keep_homes(km_relays *r, km_ts now, bool keep[KM_RELAYS_MAX]) {
   km_ts next = KM_TS_NEVER;
@@ -506,9 +513,9 @@ static km_ts keep_homes(km_relays *r, km_ts now, bool keep[KM_RELAYS_MAX]) {
   km_home_plan plan;
   for (size_t i = 0; i < r->configured; i++) {
     const relay *e = &r->at[i];
-    seen[i] = (km_home_relay){.state = e->up     ? KM_HOME_UP
-                                       : e->down ? KM_HOME_DOWN
-                                                 : KM_HOME_UNTRIED,
+    seen[i] = (km_home_relay){.state = is_reachable(e)           ? KM_HOME_UP
+                                       : e->down || e->elsewhere ? KM_HOME_DOWN
+                                                                 : KM_HOME_UNTRIED,
                               .latency_ns = latency_of(e),
                               .shaky = now < e->steady_at};
     next = now < e->steady_at && e->steady_at < next ? e->steady_at : next;
@@ -599,7 +606,7 @@ size_t km_relays_home(const km_relays *r, const char **ret, size_t cap) {
   size_t count = 0;
   const int homes[] = {r->home, r->standby};
   for (size_t i = 0; i < 2 && count < cap; i++) {
-    if (homes[i] != KM_HOME_NONE && r->at[homes[i]].up) {
+    if (homes[i] != KM_HOME_NONE && is_reachable(&r->at[homes[i]])) {
       ret[count++] = r->at[homes[i]].url;
     }
   }

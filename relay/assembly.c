@@ -28,7 +28,7 @@ void km_assembly_pool_clear(km_assembly_pool *pool) {
 
 static int take(km_assembly_pool *pool, size_t need, km_assembly_buffer **ret) {
   unsigned size = 0;
-  while (sizes[size] < need) {
+  while (size + 1 < KM_ASSEMBLY_SIZES && sizes[size] < need) {
     size++;
   }
   if (sizes[size] > pool->max_bytes - pool->bytes) {

@@ -147,11 +147,8 @@ static const char *explain_tls(int number) {
 
 /* lws names a failure of TLS by wolfSSL's number alone. */
 static void fail_tls(km_relay_link *link, const char *text) {
-  int number = 0;
   const char *what = strstr(text, "unk ");
-  if (what == NULL || sscanf(what, "unk %d", &number) != 1) {
-    number = 0;
-  }
+  int number = what != NULL ? (int)strtol(what + 4, NULL, 10) : 0; /* 0: none */
   km_errinfo why;
   (void)km_fail(&why, KM_ERR_RELAY_TLS, "TLS with %.80s failed: %s", link->url->host,
                 explain_tls(number));

@@ -16,11 +16,6 @@ void km_relay_queue_free(km_relay_queue *q) {
   km_relay_queue_init(q, q->env);
 }
 
-void km_relay_queue_clear(km_relay_queue *q) {
-  q->first = q->count = 0;
-  q->used = 0;
-}
-
 bool km_relay_queue_has_room(const km_relay_queue *q, unsigned count, size_t bytes) {
   return count <= KM_RELAY_QUEUE_FRAMES - q->count && bytes <= KM_RELAY_QUEUE_BYTES - q->used;
 }

@@ -23,8 +23,7 @@ typedef struct km_relay_queue {
 } km_relay_queue;
 
 void km_relay_queue_init(km_relay_queue *q, const km_env *env);
-void km_relay_queue_free(km_relay_queue *q);  /* and its memory */
-void km_relay_queue_clear(km_relay_queue *q); /* keeps the memory */
+void km_relay_queue_free(km_relay_queue *q);
 /* Room for `count` frames of `bytes` in all, as far as the limits go. */
 bool km_relay_queue_has_room(const km_relay_queue *q, unsigned count, size_t bytes);
 /* Where a frame of `len` bytes is to be written, the last in the queue; NULL: full or no memory. */

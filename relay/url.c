@@ -136,10 +136,6 @@ bool km_relay_host_literal(const char *host, uint16_t port, km_udp_addr *ret) {
          km_udp_addr_parse(ret, text, (size_t)len, NULL) == 0;
 }
 
-bool km_relay_url_is_literal(const km_relay_url *url, km_udp_addr *ret) {
-  return km_relay_host_literal(url->host, url->port, ret);
-}
-
 bool km_relay_token_is_valid(const char *token) {
   size_t len = 0;
   while (token[len] > ' ' && token[len] < 0x7f && len <= KM_RELAY_TOKEN_MAX) {

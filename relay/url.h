@@ -19,9 +19,7 @@ typedef struct km_relay_url {
 
 /* 0 or KM_ERR_BAD_RELAY_URL. http and ws are without TLS, every other scheme is with it. */
 KM_NODISCARD int km_relay_url_read(km_relay_url *ret, const char *url, km_errinfo *err);
-/* True when the host is an IP literal; `ret` has the port. */
-bool km_relay_url_is_literal(const km_relay_url *url, km_udp_addr *ret);
-/* The same for a bare "192.0.2.1" or "2001:db8::1". */
+/* True when a host is an IP literal, "192.0.2.1" or "2001:db8::1"; `ret` has it, with the port. */
 bool km_relay_host_literal(const char *host, uint16_t port, km_udp_addr *ret);
 
 /* Whether it can stand in a header: 1 to KM_RELAY_TOKEN_MAX bytes of visible ASCII. */

@@ -73,9 +73,9 @@ static int parse_relays(const cli_list *list, km_endpoint_options *ret, km_errin
   static const struct {
     const char *word;
     km_relay_mode mode;
-  } modes[] = {{"disabled", KM_RELAY_DISABLED},
-               {"default", KM_RELAY_DEFAULT},
-               {"staging", KM_RELAY_STAGING}};
+  } modes[] = {{"disabled", KM_RELAY_MODE_DISABLED},
+               {"default", KM_RELAY_MODE_DEFAULT},
+               {"staging", KM_RELAY_MODE_STAGING}};
   for (size_t i = 0; i < list->count; i++) {
     for (size_t k = 0; k < sizeof modes / sizeof modes[0]; k++) {
       if (strcmp(list->at[i], modes[k].word) == 0) {
@@ -85,7 +85,7 @@ static int parse_relays(const cli_list *list, km_endpoint_options *ret, km_errin
     }
   }
   if (list->count > 0) {
-    ret->relay_mode = KM_RELAY_CUSTOM;
+    ret->relay_mode = KM_RELAY_MODE_CUSTOM;
     ret->relay_urls = list->at;
     ret->relay_url_count = list->count;
   }
@@ -186,9 +186,11 @@ static int open_endpoint(node *n, const node_options *o, km_errinfo *err) {
   if (rv != 0) {
     return rv;
   }
-  n->has_relays = opt.relay_mode != KM_RELAY_DISABLED && opt.relay_mode != KM_RELAY_DIAL_ONLY;
+  n->has_relays =
+      opt.relay_mode != KM_RELAY_MODE_DISABLED && opt.relay_mode != KM_RELAY_MODE_DIAL_ONLY;
   opt.relay_ca_file = o->relay_ca;
-  opt.relay_token = opt.relay_mode == KM_RELAY_CUSTOM ? node_relay_token(o->relay_token) : NULL;
+  opt.relay_token =
+      opt.relay_mode == KM_RELAY_MODE_CUSTOM ? node_relay_token(o->relay_token) : NULL;
   opt.bind = binds;
   opt.bind_count = o->bind.count;
   opt.secret_key = key;

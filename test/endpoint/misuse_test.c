@@ -32,7 +32,7 @@ static void dialling_a_relay_without_relays(void **state) {
   lab_open(&l);
   km_endpoint_options o;
   km_endpoint_options_default(&o);
-  o.relay_mode = KM_RELAY_DISABLED;
+  o.relay_mode = KM_RELAY_MODE_DISABLED;
   lab_endpoint *client = lab_endpoint_open(&l, &o);
   const km_id peer = {{1}};
   assert_int_equal(km_addr_new(&addr, &peer), 0);

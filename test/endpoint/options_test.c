@@ -433,7 +433,7 @@ static void options_out_of_range_are_named(void **state) {
   opt.relay_mode = (km_relay_mode)99;
   expect_refusal(&opt, KM_ERR_INVALID, "relay_mode");
   lab_options(&opt);
-  opt.relay_mode = KM_RELAY_CUSTOM;
+  opt.relay_mode = KM_RELAY_MODE_CUSTOM;
   expect_refusal(&opt, KM_ERR_INVALID, "relay_urls");
   const char *const urls[] = {"not a url"};
   opt.relay_urls = urls;

@@ -31,7 +31,7 @@ static void relay_open(relay *r, lab *l) {
 /* An echo server with this relay as its home. */
 static lab_endpoint *server_open(lab *l, const relay *r, km_endpoint_options *opt) {
   const char *urls[] = {r->url};
-  opt->relay_mode = KM_RELAY_CUSTOM;
+  opt->relay_mode = KM_RELAY_MODE_CUSTOM;
   opt->relay_urls = urls;
   opt->relay_url_count = 1;
   lab_endpoint *server = lab_server_open(l, opt, LAB_ECHO);
@@ -66,6 +66,48 @@ static void an_id_and_a_relay_are_enough(void **state) {
   assert_int_equal(path.kind, KM_PATH_RELAY);
   assert_string_equal(path.relay_url, r.url);
   km_addr_free(addr);
+  km_relay_server_free(r.s);
+  lab_close(&l);
+}
+
+/* Whoever sits at an address that was dialled has seen the first packet, with our connection id. */
+static void junk_from_a_candidate_moves_nothing(void **state) {
+  (void)state;
+  enum { SHORT_HEADER = 0x40, JUNK = 60 };
+  lab l;
+  relay r;
+  km_endpoint_options opt;
+  km_udp_addr sink, client_addr;
+  uint8_t buf[INITIAL_MAX], junk[JUNK];
+  initial in;
+  lab_open(&l);
+  relay_open(&r, &l);
+  lab_options(&opt);
+  lab_endpoint *server = server_open(&l, &r, &opt);
+  lab_endpoint *client = lab_endpoint_open(&l, NULL);
+  int fd = raw_open(&sink);
+  km_addr *addr = relay_addr(server, &r);
+  assert_int_equal(km_addr_add_udp(addr, &sink), 0);
+  lab_conn *c = lab_dial_with(client, addr, LAB_ALPN, NULL);
+  LAB_WAIT(&l, c->connected == 1);
+  size_t len = 0;
+  while (len == 0 || !initial_open(&in, buf, len)) {
+    len = raw_recv(fd, buf, sizeof buf, &client_addr);
+  }
+  memset(junk, 'x', sizeof junk);
+  junk[0] = SHORT_HEADER;
+  memcpy(junk + 1, in.scid, in.scid_len);
+  for (int i = 0; i < 100; i++) { /* beyond the first search for a direct way */
+    raw_send(fd, &client_addr, junk, sizeof junk);
+    lab_run_for(&l, 20);
+  }
+  assert_int_equal(c->path_changes, 0);
+  lab_expect_echo(c, 1000000);
+  km_path_info path;
+  assert_int_equal(km_conn_path(c->conn, &path), 0);
+  assert_int_equal(path.kind, KM_PATH_RELAY);
+  km_addr_free(addr);
+  close(fd);
   km_relay_server_free(r.s);
   lab_close(&l);
 }
@@ -149,6 +191,7 @@ static void half_of_the_handshakes_may_come_by_relays(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(an_id_and_a_relay_are_enough),
+      cmocka_unit_test(junk_from_a_candidate_moves_nothing),
       cmocka_unit_test(half_of_the_handshakes_may_come_by_relays),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -463,6 +463,32 @@ static void one_dead_relay_does_not_delay_the_other(void **state) {
   server_close(&s);
 }
 
+/* Whoever has our key takes over at a relay: what is for us does not come to us there. */
+static void a_relay_where_another_has_our_id_is_no_home(void **state) {
+  (void)state;
+  server s[2];
+  node n, twin;
+  server_open(&s[0], 0);
+  server_open(&s[1], 0);
+  const char *urls[] = {s[0].url, s[1].url};
+  node_open(&n, urls, 2);
+  WAIT_FOR(homes_of(&n) == 2);
+  server *home = strcmp(home_of(&n), s[0].url) == 0 ? &s[0] : &s[1];
+  server *other = home == &s[0] ? &s[1] : &s[0];
+  const char *its_url[] = {home->url};
+  km_errinfo err;
+  twin = (node){.key = n.key};
+  assert_int_equal(node_try(&twin, &km_env_system, its_url, 1, NULL, &err), 0);
+  WAIT_FOR(homes_of(&twin) == 1);
+  WAIT_FOR(homes_of(&n) == 1);
+  assert_string_equal(home_of(&n), other->url);
+  km_relays_free(twin.r);
+  WAIT_FOR(homes_of(&n) == 2);
+  node_close(&n);
+  server_close(&s[0]);
+  server_close(&s[1]);
+}
+
 /* One moment without a network must not leave an endpoint at a far relay. */
 static void after_a_blip_the_old_homes_come_back(void **state) {
   (void)state;
@@ -581,6 +607,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(one_server_is_one_relay_however_it_is_written, setup,
                                       teardown),
       cmocka_unit_test_setup_teardown(the_standby_takes_over, setup, teardown),
+      cmocka_unit_test_setup_teardown(a_relay_where_another_has_our_id_is_no_home, setup, teardown),
       cmocka_unit_test_setup_teardown(after_a_blip_the_old_homes_come_back, setup, teardown),
       cmocka_unit_test_setup_teardown(one_dead_relay_does_not_delay_the_other, setup, teardown),
       cmocka_unit_test_setup_teardown(a_changed_network_dials_at_once, setup, teardown),

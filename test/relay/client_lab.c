@@ -3,6 +3,7 @@
 #include <libwebsockets.h>
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -610,4 +611,59 @@ void lab_client_close(lab_client *l) {
   if (!l->key_lent) {
     km_secret_key_free(l->key);
   }
+}
+
+km_errinfo lab_fail_with(lab_relay *r) {
+  lab_client l = {0};
+  char url[256];
+  lab_relay_open(r, "127.0.0.1", 0, NULL, NULL);
+  lab_client_open(&l, NULL, NULL);
+  lab_client_dial(&l, lab_url(url, "http", "127.0.0.1", r->port));
+  LAB_WAIT_FOR(lab_has_failed(&l));
+  assert_false(lab_is_up(&l));
+  km_errinfo why = l.why;
+  lab_client_close(&l);
+  lab_relay_close(r);
+  return why;
+}
+
+km_id lab_peer(void) {
+  km_secret_key *key;
+  km_id id;
+  assert_int_equal(km_secret_key_generate(&key), 0);
+  km_secret_key_id(key, &id);
+  km_secret_key_free(key);
+  return id;
+}
+
+bool lab_is_up(const lab_client *l) {
+  return l->states[KM_RELAY_CLIENT_CONNECTED] > 0;
+}
+
+bool lab_has_failed(const lab_client *l) {
+  return l->states[KM_RELAY_CLIENT_WAITING] > 0;
+}
+
+void lab_fill_queue(lab_client *l, size_t *ret_sent) {
+  const km_id peer = lab_peer();
+  uint8_t data[30000];
+  memset(data, 1, sizeof data);
+  *ret_sent = 0;
+  while (km_relay_client_send(l->c, &peer, 0, data, sizeof data, 1000) == 0) {
+    if (++*ret_sent % 16 == 0) {
+      km_loop_run_nowait(lab_loop);
+    }
+    assert_true(*ret_sent < 100000); /* kernel buffers and 4 MiB are less */
+  }
+}
+
+unsigned lab_count_fds(void) {
+  unsigned count = 0;
+  DIR *dir = opendir("/proc/self/fd");
+  assert_non_null(dir);
+  while (readdir(dir) != NULL) {
+    count++;
+  }
+  closedir(dir);
+  return count;
 }

@@ -120,6 +120,15 @@ void lab_client_dial(lab_client *l, const char *url);
 /* "scheme://host:port/" */
 const char *lab_url(char buf[256], const char *scheme, const char *host, uint16_t port);
 void lab_client_close(lab_client *l);
+/* Whether it was told so, ever. */
+bool lab_is_up(const lab_client *l);
+bool lab_has_failed(const lab_client *l);
+/* Sends 30,000 bytes at a time, in segments of 1,000, until the queue is full. */
+void lab_fill_queue(lab_client *l, size_t *ret_sent);
+/* Dials a relay of this kind and gives back how the first attempt ended. */
+km_errinfo lab_fail_with(lab_relay *r);
+/* Somebody's id. */
+km_id lab_peer(void);
 
 #define LAB_WAIT_FOR(condition)                                                                    \
   do {                                                                                             \
@@ -132,5 +141,7 @@ void lab_client_close(lab_client *l);
 
 /* A port that nothing listens on. */
 uint16_t lab_dead_port(void);
+/* Open descriptors of this process. */
+unsigned lab_count_fds(void);
 
 #endif /* KM_TEST_RELAY_CLIENT_LAB_H */

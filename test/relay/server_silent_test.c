@@ -2,6 +2,9 @@
  * while; all of them are tried at once. */
 #include "test/relay/server_lab.h"
 
+#include <sys/socket.h>
+#include <unistd.h>
+
 /* Looks for a ping among what came. */
 static bool was_pinged(lab_raw *r, uint8_t pong[9]) {
   unsigned opcode;
@@ -81,9 +84,44 @@ static void half_open_connections_are_found_out(void **state) {
   lab_server_close(&server);
 }
 
+/* One that never catches up, but reads, is left alone however long that takes. */
+static void who_reads_slowly_stays(void **state) {
+  (void)state;
+  lab_server server;
+  lab_raw slow = {0}, sender = {0};
+  static uint8_t data[20000], sink[400000]; /* 512 of them are more than a socket takes at once */
+  lab_server_init(&server);
+  server.config.limits.write_timeout_ms = 4000;
+  lab_server_open(&server);
+  lab_raw_login(&slow, server.port, KM_RELAY_V2);
+  lab_raw_login(&sender, server.port, KM_RELAY_V2);
+  lab_raw_deaf(&slow); /* from here on it is read by hand */
+  km_ts end = km_clock_now() + 10 * KM_NS_PER_S;
+  while (km_clock_now() < end) {
+    uint64_t dropped = lab_stats(&server).dropped_full;
+    while (lab_stats(&server).dropped_full == dropped) { /* its queue is always full */
+      assert_true(lab_raw_send(&sender, (km_relay_frame){.type = KM_RELAY_TO_RELAY,
+                                                         .peer = slow.id,
+                                                         .data = data,
+                                                         .len = sizeof data}));
+      km_loop_run_once(lab_loop, 0);
+      assert_int_equal(lab_stats(&server).clients, 2);
+    }
+    assert_true(recv(slow.fd, sink, sizeof sink, MSG_DONTWAIT) > 0);
+    usleep(50000);
+  }
+  assert_int_equal(lab_stats(&server).timeouts_write, 0);
+  assert_int_equal(lab_stats(&server).clients, 2);
+  LAB_WAIT_FOR(lab_stats(&server).timeouts_write == 1); /* when it stops */
+  lab_raw_close(&slow);
+  lab_raw_close(&sender);
+  lab_server_close(&server);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(half_open_connections_are_found_out),
+      cmocka_unit_test(who_reads_slowly_stays),
   };
   return cmocka_run_group_tests(tests, lab_setup, lab_teardown);
 }

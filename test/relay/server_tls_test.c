@@ -255,6 +255,8 @@ static void half_a_hello_is_cut_off(void **state) {
   lab_server_open(&server);
   dial(&good, &server, "first-root.pem");
   LAB_WAIT_FOR(is_up(&good));
+  uint64_t before = lab_stats(&server).timeouts_establish;
+  unsigned lost = good.states[KM_RELAY_CLIENT_WAITING];
   lab_raw_open(&half, server.tls_port, 0);
   assert_true(lab_raw_put(&half, "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 11));
   lab_raw_open(&silent, server.tls_port, 0);
@@ -262,9 +264,9 @@ static void half_a_hello_is_cut_off(void **state) {
   assert_true(lab_raw_text(&plain, "GET /ping HTTP/1.1\r\nHost: a\r\n\r\n"));
   lab_raw_await_end(&plain); /* at once: that is no TLS */
   LAB_WAIT_FOR(half.ended && silent.ended);
-  assert_int_equal(lab_stats(&server).timeouts_establish, 2);
+  assert_int_equal(lab_stats(&server).timeouts_establish, before + 2);
   assert_int_equal(lab_stats(&server).connections, 1);
-  assert_int_equal(good.states[KM_RELAY_CLIENT_WAITING], 0);
+  assert_int_equal(good.states[KM_RELAY_CLIENT_WAITING], lost);
   lab_raw_close(&half);
   lab_raw_close(&silent);
   lab_raw_close(&plain);

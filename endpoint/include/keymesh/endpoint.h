@@ -60,11 +60,11 @@ typedef enum km_congestion { KM_CC_CUBIC, KM_CC_BBR, KM_CC_RENO } km_congestion;
  * to a second one, which takes over at once when the first fails.
  */
 typedef enum km_relay_mode {
-  KM_RELAY_DISABLED, /**< none at all, not even those in addresses that are dialled */
-  KM_RELAY_DEFAULT,  /**< iroh's public relays */
-  KM_RELAY_STAGING,  /**< iroh's staging relays */
-  KM_RELAY_CUSTOM,   /**< the urls in relay_urls */
-  KM_RELAY_DIAL_ONLY /**< no home relay; those in addresses that are dialled are used */
+  KM_RELAY_MODE_DISABLED, /**< none at all, not even those in addresses that are dialled */
+  KM_RELAY_MODE_DEFAULT,  /**< iroh's public relays */
+  KM_RELAY_MODE_STAGING,  /**< iroh's staging relays */
+  KM_RELAY_MODE_CUSTOM,   /**< the urls in relay_urls */
+  KM_RELAY_MODE_DIAL_ONLY /**< no home relay; those in addresses that are dialled are used */
 } km_relay_mode;
 
 /** What to do with a connection attempt. */
@@ -113,15 +113,15 @@ typedef struct km_endpoint_options {
   const km_udp_addr *bind;
   size_t bind_count;
 
-  km_relay_mode relay_mode;      /**< default KM_RELAY_DIAL_ONLY */
-  const char *const *relay_urls; /**< for KM_RELAY_CUSTOM: 1 to KM_ADDR_MAX_RELAYS; copied */
+  km_relay_mode relay_mode;      /**< default KM_RELAY_MODE_DIAL_ONLY */
+  const char *const *relay_urls; /**< for KM_RELAY_MODE_CUSTOM: 1 to KM_ADDR_MAX_RELAYS; copied */
   size_t relay_url_count;
   const char *relay_ca_file; /**< PEM file of the authorities that relays' certificates may come
                                   from; NULL = the system's trust store */
-  const char *relay_token; /**< what the endpoint's own relays want to see (Authorization: Bearer),
-                                  1 to 512 visible ASCII characters; relays that only an address
+  const char *relay_token;   /**< what the endpoint's own relays, all of them, get to see
+                                  (Authorization: Bearer), 1 to 512 visible ASCII characters; relays that only an address
                                   names never get it; NULL = none */
-  uint32_t relay_check_ms; /**< the home relay is asked whether it is still there when it was
+  uint32_t relay_check_ms;   /**< the home relay is asked whether it is still there when it was
                                   silent for so long, 200 to 60,000; default 1,000, so that it is
                                   replaced in less than 3 s */
 

@@ -90,7 +90,7 @@ static int read_relays(km_endpoint_options *options, const char **urls, const cJ
     if (options->relay_url_count == KM_ADDR_MAX_RELAYS)
       return err->code = KM_ERR_LIMIT;
     urls[options->relay_url_count++] = cJSON_GetStringValue(item);
-    options->relay_mode = KM_RELAY_CUSTOM;
+    options->relay_mode = KM_RELAY_MODE_CUSTOM;
   }
   options->relay_urls = urls;
   return 0;
