@@ -92,6 +92,7 @@ struct km_conn {
   km_sockaddr server_local; /* server: the one local address of all paths */
   km_path_key first_key;    /* server: where the first packet came from */
   km_ts reopened_at;        /* all candidates were tried again; 0: never */
+  uint64_t reopened_tx;     /* packets sent to them by then */
   km_ts seek_at;            /* when to try for a direct way again */
   uint64_t seek_wait;       /* the last pause before that */
   km_ts prune_at;

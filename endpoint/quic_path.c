@@ -214,6 +214,20 @@ void km_quic_path_received(km_quic_path *known, size_t bytes) {
   km_path_received(concrete(known->path), 1, bytes);
 }
 
+static uint64_t sent_to_candidates(const km_path *mixed) {
+  uint64_t sum = 0;
+  for (size_t i = 0; i < km_mixed_count(mixed); i++) {
+    sum += km_mixed_at(mixed, i)->tx_packets;
+  }
+  return sum;
+}
+
+/* While much is under way over the old path, its packets come in before anything may be sent: no
+ * answer yet to what goes to all. */
+static bool all_were_tried(const km_conn *conn) {
+  return !conn->progress.completed || sent_to_candidates(conn->mixed) > conn->reopened_tx;
+}
+
 void km_quic_path_accepted(km_conn *conn, km_quic_path *known, const km_path_key *from,
                            size_t bytes) {
   if (known == NULL) {
@@ -227,7 +241,7 @@ void km_quic_path_accepted(km_conn *conn, km_quic_path *known, const km_path_key
   if (path->key.way == KM_WAY_MIXED) {
     path = km_mixed_candidate(path, from);
     const km_path *used = km_mixed_current(known->path);
-    if (!conn->mixed_final) {
+    if (!conn->mixed_final && all_were_tried(conn)) {
       km_mixed_answered(known->path, path);
       conn->mixed_final = conn->progress.completed; /* reopened: one answer is enough */
     } else if (path->key.way == KM_WAY_DIRECT && used != NULL && used->key.way == KM_WAY_RELAY) {
@@ -271,6 +285,7 @@ void km_quic_path_reopen(km_conn *conn) {
     return;
   }
   conn->reopened_at = now;
+  conn->reopened_tx = sent_to_candidates(conn->mixed);
   km_mixed_answered(conn->mixed, NULL);
   conn->mixed_final = false;
   km_conn_mark_dirty(conn);
