@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds KeyMesh and shows its main job: one node dials another by ticket and moves data.
+# Builds KeyMesh and shows its main job: one node dials another by ticket and moves data, directly
+# and through a relay.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 # shellcheck source=third_party/system.sh
@@ -11,11 +12,15 @@ printf '== building into build/release\n'
 cmake --preset release -DKM_TESTS=OFF
 cmake --build --preset release
 node=build/release/bin/km-node
+relay=build/release/bin/km-relay
 
 work=$(mktemp -d)
-node1=
+children=()
 cleanup() {
-  [ -z "$node1" ] || kill -KILL "$node1" 2> /dev/null || true
+  local child
+  for child in "${children[@]}"; do
+    kill -KILL "$child" 2> /dev/null || true
+  done
   rm -rf "$work"
 }
 trap cleanup EXIT
@@ -23,26 +28,46 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 fail() {
+  local log
   printf '!! %s\n' "$*" >&2
-  [ ! -s "$work/node1" ] || { printf -- '-- what node1 said:\n' && cat "$work/node1"; } >&2
+  for log in "$work"/*.log; do
+    [ ! -s "$log" ] || { printf -- '-- what %s said:\n' "$(basename "$log" .log)" && cat "$log"; } >&2
+  done
   exit 1
 }
 
-member() { # $1: name, $2: file of JSON lines; the first value of that member
-  sed -n "s/.*\"$1\" *: *\"\([^\"]*\)\".*/\1/p" "$2" | head -n 1
+member() { # $1: name, $2: who said it; the first value of that member
+  sed -n "s/.*\"$1\" *: *\"\([^\"]*\)\".*/\1/p" "$work/$2.log" | head -n 1
+}
+
+start() { # $1: name; the rest is the command. Returns when it said that it is ready.
+  local name=$1
+  shift
+  "$@" --json > "$work/$name.log" 2>&1 &
+  children+=($!)
+  for _ in $(seq 100); do
+    ! grep -q '"ready"' "$work/$name.log" || return 0
+    kill -0 "${children[-1]}" 2> /dev/null || fail "$name ended before it was ready"
+    sleep 0.1
+  done
+  fail "$name was not ready within 10 seconds"
+}
+
+stop_all() { # newest first
+  local i status
+  for ((i = ${#children[@]} - 1; i >= 0; i--)); do
+    kill -TERM "${children[i]}"
+    status=0
+    wait "${children[i]}" || status=$?
+    [ "$status" = 0 ] || fail "a program ended with status $status"
+  done
+  children=()
 }
 
 printf '\n== node1 starts\n'
-"$node" node1 --relay disabled --json > "$work/node1" 2>&1 &
-node1=$!
-for _ in $(seq 100); do
-  grep -q '"ready"' "$work/node1" && break
-  kill -0 "$node1" 2> /dev/null || fail "node1 ended before it was ready"
-  sleep 0.1
-done
-ticket=$(member ticket "$work/node1")
-[ -n "$ticket" ] || fail "node1 was not ready within 10 seconds"
-printf 'id:     %s\nticket: %s\n' "$(member id "$work/node1")" "$ticket"
+start node1 "$node" node1 --relay disabled
+ticket=$(member ticket node1)
+printf 'id:     %s\nticket: %s\n' "$(member id node1)" "$ticket"
 
 printf '\n== node2 dials the ticket and sends a text\n'
 "$node" node2 "$ticket" --send 'Hello, public key!' || fail "node2 failed with status $?"
@@ -52,11 +77,23 @@ head -c 16777216 /dev/urandom > "$work/file"
 "$node" node2 "$ticket" --file "$work/file" || fail "node2 failed with status $?"
 
 printf '\n== node1 is asked to stop\n'
-kill -TERM "$node1"
-status=0
-wait "$node1" || status=$?
-node1=
-[ "$status" = 0 ] || fail "node1 ended with status $status"
+stop_all
 printf 'what node1 saw:\n'
-cut -c1-160 "$work/node1"
+cut -c1-160 "$work/node1.log"
+
+printf '\n== a relay starts, and node1 with it as its home\n'
+cat > "$work/relay.toml" << 'END'
+http_bind_addr = "127.0.0.1:0"
+enable_stun = false
+enable_metrics = false
+END
+start relay "$relay" --config "$work/relay.toml"
+url=http://$(grep -o '127\.0\.0\.1:[0-9]*' "$work/relay.log" | head -n 1)
+start node1 "$node" node1 --relay "$url"
+printf 'relay: %s\nid:    %s\n' "$url" "$(member id node1)"
+
+printf '\n== node2 dials the id; all it knows beside it is the relay\n'
+"$node" node2 "$(member id node1)" --relay "$url" --file "$work/file" ||
+  fail "node2 failed with status $?"
+stop_all
 printf '\n== it works\n'

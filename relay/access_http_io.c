@@ -351,7 +351,8 @@ static void on_timer(void *ctx) {
 
 int km_relay_ask(km_relay_asker *a, uint64_t number, const km_id *id, const km_udp_addr *remote) {
   if (a->stats.waiting >= KM_RELAY_ASK_WAITING ||
-      km_addr_counter_get(&a->by_addr, remote) >= KM_RELAY_ASK_PER_ADDR) {
+      (!a->config.behind_proxy &&
+       km_addr_counter_get(&a->by_addr, remote) >= KM_RELAY_ASK_PER_ADDR)) {
     return KM_ERR_LIMIT;
   }
   ask *q = km_env_zalloc(a->config.env, 1, sizeof *q);

@@ -25,6 +25,7 @@ typedef struct km_relay_asker_config {
   const char *ca_file; /* PEM; NULL: the system's authorities */
   uint64_t timeout_ns; /* from the question to the answer's end; 0: KM_RELAY_ASK_TIMEOUT */
   unsigned in_flight;  /* 0: KM_RELAY_ASK_IN_FLIGHT */
+  bool behind_proxy;   /* all clients come from its address: no bound for one */
   /* The answer to the question with this number; from a later turn of the loop. The asker must not
    * be freed in it. */
   void (*on_answer)(void *ctx, uint64_t number, bool allowed);

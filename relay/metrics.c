@@ -68,6 +68,8 @@ static void put_packets(text *t, const km_relay_server_stats *s) {
   put_counter(t, RELAY "unknown_frames", s->bad_messages, "Messages against the protocol.");
   put_counter(t, RELAY "rx_ratelimited", s->rate_limited,
               "Times that reading from a client paused for its rate.");
+  put_counter(t, RELAY "conns_rx_ratelimited", s->rate_limited_clients,
+              "Clients that reading paused for, once at least.");
   put_counter(t, RELAY "wire_bytes_sent", s->bytes_tx, "Bytes of messages written.");
 }
 

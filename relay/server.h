@@ -92,6 +92,7 @@ typedef struct km_relay_server_stats {
   uint64_t dropped_absent, dropped_full, dropped_others;
   uint64_t gone_sent, pings_rx, pings_tx, pongs_rx;
   uint64_t replaced, rate_limited, bad_messages;
+  uint64_t rate_limited_clients;
   uint64_t queued_bytes;  /* now */
   uint64_t partial_bytes; /* now */
   uint64_t partial_cut;   /* clients cut off in mid-message, as others needed the room */

@@ -64,6 +64,8 @@ struct km_relay_server {
   km_server_conn *first_login, *last_login; /* undecided, in the order of their numbers */
   km_assembly_pool parts;
   km_addr_counter by_addr;
+  km_addr_counter recent; /* accepted since `recent_since`, for a second */
+  km_ts recent_since;
   km_token_bucket accepts;
   uint64_t login_count;
   km_relay_server_stats stats;

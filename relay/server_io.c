@@ -13,6 +13,10 @@
  * connection, and does not touch it: it is address space, not memory. */
 #define READ_BYTES 65536
 #define WRITE_BYTES 65536
+#define RESTART_SPREAD_MAX_MS 60000
+/* One address may take a quarter of what is accepted at once, in a second. */
+#define ADDR_SHARE 4
+#define ADDR_SHARE_MIN 64
 
 #define SPARE_FDS 64 /* for what else the process has open */
 #define LWS_MOST_FDS 10000000
@@ -22,7 +26,7 @@ void km_relay_server_limits_default(km_relay_server_limits *ret) {
   *ret = (km_relay_server_limits){
       .connections = 60000,
       .connections_per_addr = 4096,
-      .accepts_per_second = 5000,
+      .accepts_per_second = 1000,
       .accept_burst = 10000,
       .establish_timeout_ms = 30000, /* iroh's ESTABLISH_TIMEOUT */
       .write_timeout_ms = 2000,      /* iroh's SERVER_WRITE_TIMEOUT */
@@ -121,6 +125,21 @@ static bool remote_of(int fd, km_udp_addr *ret) {
   return true;
 }
 
+static bool takes_its_share(km_relay_server *s, const km_udp_addr *remote) {
+  km_ts now = km_server_now(s);
+  uint32_t share = s->config.limits.accept_burst / ADDR_SHARE;
+  if (s->config.limits.accepts_per_second == 0 || s->config.limits.connections_per_addr == 0) {
+    return true;
+  }
+  if (now - s->recent_since >= KM_NS_PER_S) {
+    km_addr_counter_clear(&s->recent);
+    s->recent_since = now;
+  }
+  return km_addr_counter_get(&s->recent, remote) <
+             (share > ADDR_SHARE_MIN ? share : ADDR_SHARE_MIN) &&
+         km_addr_counter_add(&s->recent, remote) == 0;
+}
+
 /* Before anything is spent on a connection. */
 static bool may_enter(km_relay_server *s, int fd) {
   const km_relay_server_limits *l = &s->config.limits;
@@ -130,7 +149,7 @@ static bool may_enter(km_relay_server *s, int fd) {
              (l->connections == 0 || s->stats.connections < l->connections) &&
              (l->connections_per_addr == 0 ||
               km_addr_counter_get(&s->by_addr, &remote) < l->connections_per_addr) &&
-             km_token_bucket_take(&s->accepts, km_server_now(s));
+             takes_its_share(s, &remote) && km_token_bucket_take(&s->accepts, km_server_now(s));
   s->stats.refused_limit += !may;
   return may;
 }
@@ -367,6 +386,7 @@ static int make_parts(km_relay_server *s, km_errinfo *err) {
   km_assembly_pool_init(&s->parts, env, bytes_limit(l->partial_bytes));
   km_timer_heap_init(&s->timers, env);
   km_addr_counter_init(&s->by_addr, env);
+  km_addr_counter_init(&s->recent, env);
   km_token_bucket_init(&s->accepts, l->accepts_per_second,
                        l->accept_burst > 0 ? l->accept_burst : l->accepts_per_second,
                        km_server_now(s));
@@ -458,6 +478,7 @@ void km_relay_server_free(km_relay_server *s) {
   if (s->timers.env != NULL) { /* make_parts came so far */
     km_timer_heap_clear(&s->timers);
     km_addr_counter_clear(&s->by_addr);
+    km_addr_counter_clear(&s->recent);
   }
   km_deadline_free(s->deadline);
   km_defer_free(s->flush);
@@ -476,7 +497,10 @@ void km_relay_server_shutdown(km_relay_server *s, uint32_t grace_ms, void (*on_d
   s->stopping = true;
   s->on_stopped = on_done;
   s->stopped_ctx = ctx;
-  km_switchboard_restarting(&s->sb, grace_ms / 2, 60000);
+  /* They come back spread over this time: a TLS handshake costs up to a millisecond. */
+  uint64_t spread =
+      s->sb.stats.clients < RESTART_SPREAD_MAX_MS ? s->sb.stats.clients : RESTART_SPREAD_MAX_MS;
+  km_switchboard_restarting(&s->sb, spread > grace_ms / 2 ? (uint32_t)spread : grace_ms / 2, 60000);
   for (km_server_conn *c = s->conns; c != NULL; c = c->next) {
     if (c->state == KM_SERVER_RELAYING) {
       s->stats.disconnects++;
@@ -510,6 +534,7 @@ void km_relay_server_get_stats(const km_relay_server *s, km_relay_server_stats *
   ret->pongs_rx = b->pongs_rx;
   ret->replaced = b->replaced;
   ret->rate_limited = b->rate_limited;
+  ret->rate_limited_clients = b->rate_limited_clients;
   ret->bad_messages = b->bad_messages;
   ret->queued_bytes = s->sb.pool.bytes;
   ret->partial_bytes = s->parts.bytes;

@@ -50,6 +50,7 @@ static int counsel_new(counsel **ret, admit *a, const relay_config *config, km_e
       .bearer = config->ask_bearer,
       .ca_file = config->ask_ca,
       .timeout_ns = config->ask_timeout_ms * KM_NS_PER_MS,
+      .behind_proxy = config->limits.connections_per_addr == 0,
       .on_answer = on_answer,
       .ctx = c,
   };

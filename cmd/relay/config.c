@@ -176,10 +176,11 @@ static void follow(relay_binds *binds, const relay_binds *model, size_t max, uin
 
 static void fill_binds(relay_config *c) {
   const relay_binds everywhere = {.at = {{.family = 6}}, .count = 1};
+  const relay_binds here = {.at = {{.family = 4, .ip = {127, 0, 0, 1}}}, .count = 1};
   follow(&c->http, &everywhere, 1, c->dev ? RELAY_DEV_PORT : RELAY_HTTP_PORT);
   follow(&c->https, &c->http, RELAY_CONFIG_MAX_BINDS, RELAY_HTTPS_PORT);
   follow(&c->stun, &c->http, RELAY_CONFIG_MAX_BINDS, RELAY_STUN_PORT);
-  follow(&c->metrics, &c->http, 1, RELAY_METRICS_PORT);
+  follow(&c->metrics, &here, 1, RELAY_METRICS_PORT); /* says too much for everybody */
 }
 
 /* --- the whole ------------------------------------------------------------------------------- */

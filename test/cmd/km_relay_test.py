@@ -406,7 +406,7 @@ class Pages(RelayCase):
         self.assertTrue(event["dev"])
         self.assertEqual(event["http"], ["[::]:3340"])
         self.assertIn(event["stun"], ([], ["[::]:3478"]))
-        self.assertIn(event["metrics"], (None, "[::]:9090"))
+        self.assertIn(event["metrics"], (None, "127.0.0.1:9090"))
         for host in "127.0.0.1", "[::1]":
             self.assertEqual(get(f"http://{host}:3340/ping")[0], 200)
         self.assertEqual(relay.stop().status, OK)

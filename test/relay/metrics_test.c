@@ -73,6 +73,7 @@ static void the_right_numbers(void **state) {
       {"relayserver_got_pong_total", s->pongs_rx},
       {"relayserver_unknown_frames_total", s->bad_messages},
       {"relayserver_rx_ratelimited_total", s->rate_limited},
+      {"relayserver_conns_rx_ratelimited_total", s->rate_limited_clients},
       {"relayserver_clients_inactive_added_total", s->replaced},
       {"relayserver_queued_bytes", s->queued_bytes},
       {"relayserver_partial_bytes", s->partial_bytes},

@@ -104,6 +104,28 @@ static void accepts_have_a_rate(void **state) {
   lab_server_close(&server);
 }
 
+static void one_address_has_a_share_of_the_accepts(void **state) {
+  (void)state;
+  enum { SHARE = 64, TRIES = 200 };
+  lab_server server;
+  static lab_raw r[TRIES];
+  memset(r, 0, sizeof r);
+  lab_server_init(&server);
+  server.config.limits.accepts_per_second = 100000;
+  server.config.limits.accept_burst = 4 * SHARE;
+  lab_server_open(&server);
+  km_ts before = km_clock_now();
+  for (unsigned i = 0; i < TRIES; i++) {
+    lab_raw_open(&r[i], server.port, 0);
+    LAB_WAIT_FOR(lab_stats(&server).accepted == i + 1);
+  }
+  uint64_t seconds = (km_clock_now() - before) / KM_NS_PER_S;
+  uint64_t in = TRIES - lab_stats(&server).refused_limit;
+  assert_in_range(in, SHARE, SHARE * (seconds + 2) < TRIES ? SHARE * (seconds + 2) : TRIES);
+  close_all(r, TRIES);
+  lab_server_close(&server);
+}
+
 /* --- the time of a handshake ----------------------------------------------------------------- */
 
 static void a_handshake_has_a_deadline(void **state) {
@@ -513,6 +535,7 @@ int main(void) {
       cmocka_unit_test(connections_are_bounded),
       cmocka_unit_test(connections_of_an_address_are_bounded),
       cmocka_unit_test(accepts_have_a_rate),
+      cmocka_unit_test(one_address_has_a_share_of_the_accepts),
       cmocka_unit_test(a_handshake_has_a_deadline),
       cmocka_unit_test(so_has_a_decision),
       cmocka_unit_test(many_half_requests_keep_nobody_waiting),
