@@ -4,6 +4,7 @@ set(KM_BLOCKING_SOURCES
   blocking_accept.c
   blocking_conn.c
   blocking_datagram.c
+  blocking_online.c
   blocking_open.c
   blocking_rx.c
   blocking_stream.c

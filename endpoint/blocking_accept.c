@@ -30,20 +30,13 @@ static bool on_peer(void *ctx, const km_id *peer, const char *alpn) {
   return b->user.on_peer == NULL || b->user.on_peer(b->user_ctx, peer, alpn);
 }
 
-static void on_home_relay(void *ctx, km_endpoint *endpoint) {
-  km_blocking *b = ctx;
-  if (b->user.on_home_relay != NULL) {
-    b->user.on_home_relay(b->user_ctx, endpoint);
-  }
-}
-
 void km_blocking_take_filters(km_blocking *b, km_endpoint_options *options) {
   b->user = options->callbacks;
   b->user_ctx = options->ctx;
   options->callbacks = (km_endpoint_callbacks){.size = sizeof options->callbacks,
                                                .on_incoming = on_incoming,
                                                .on_peer = on_peer,
-                                               .on_home_relay = on_home_relay};
+                                               .on_home_relay = km_blocking_on_home_relay};
   options->ctx = b;
 }
 
@@ -64,7 +57,7 @@ static void on_accepted(void *ctx, km_conn *conn) {
   memcpy(c->alpn, alpn, strnlen(alpn, KM_BLOCKING_ALPN_MAX));
   km_list_append(&b->accept_queue, &c->queue_node);
   b->accept_count++;
-  (void)pthread_cond_signal(&b->cond);
+  (void)pthread_cond_broadcast(&b->cond); /* not all wait for this */
   km_blocking_unlock(b);
   km_conn_set_callbacks(conn, &km_bconn_callbacks, c);
 }

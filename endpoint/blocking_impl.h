@@ -69,6 +69,7 @@ struct km_blocking {
   km_list conns; /* of km_bconn.all */
   km_list accept_queue;
   size_t accept_count;
+  bool online; /* there is a home relay */
 
   km_id id;
   size_t stream_backlog, stream_backlog_bytes;
@@ -152,6 +153,9 @@ struct km_bstream {
   int end_error;     /* of on_closed */
   km_stream *stream; /* loop; NULL after on_closed */
 };
+
+/* blocking_online.c; on_home_relay of the endpoint. */
+void km_blocking_on_home_relay(void *ctx, km_endpoint *endpoint);
 
 /* blocking_work.c: the mutex, the way to the loop thread, operations. */
 
