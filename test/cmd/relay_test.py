@@ -1,6 +1,7 @@
 """km-node through km-relay: real processes, no direct address in what is dialled."""
 import base64
 import os
+import random
 import signal
 import socket
 import threading
@@ -15,9 +16,15 @@ RELAY = os.path.join(BIN_DIR, "km-relay")
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """One that the system gives to no outgoing connection, so that it stays free over a restart."""
+    while True:
+        port = random.randrange(20000, 32768)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                pass
 
 
 class Relay(Process):
@@ -288,6 +295,8 @@ class Restart(RelayCase):
                             "--json")
         client.event("connected")
         time.sleep(0.3)
+        self.assertIsNone(client.child.poll())
+        self.assertFalse([line for line in client.lines.queue if "stream" in line])
         relay.send(signal.SIGKILL)
         relay.wait()
         time.sleep(0.5)
@@ -397,6 +406,51 @@ class Proxies(RelayCase):
         result = self.ping(self.relay(), http_proxy="socks5://127.0.0.1", no_proxy="")
         self.assertNotEqual(result.status, OK)
         self.assertIn("http_proxy", result.err)
+
+
+class Proxy:
+    """Takes down whom a CONNECT proxy is asked for, and refuses."""
+
+    def __init__(self):
+        self.asked = set()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = "http://127.0.0.1:%d" % self.listener.getsockname()[1]
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        try:
+            while True:
+                with self.listener.accept()[0] as client:
+                    self.asked.add(client.makefile().readline().split()[1])
+                    client.sendall(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+        except OSError:
+            pass  # ended
+
+    def end(self):
+        self.listener.close()
+
+
+class Modes(RelayCase):
+    """Which hosts the modes mean. No packet leaves: everything goes to the proxy."""
+    HOSTS = {
+        "default": {"use1-1.relay.n0.iroh.link", "usw1-1.relay.n0.iroh.link",
+                    "euc1-1.relay.n0.iroh.link", "aps1-1.relay.n0.iroh.link"},
+        "staging": {"use1-1.staging-relay.n0.iroh.link", "euc1-1.staging-relay.n0.iroh.link"},
+    }
+
+    def hosts(self, mode):
+        proxy = self.start(Proxy)
+        self.start(Process, f"https_proxy={proxy.url}", BIN_DIR + "/km-node", "node1", "--relay",
+                   mode, "--bind", "127.0.0.1:0", program="/usr/bin/env")
+        until = time.monotonic() + LIMIT
+        while len(proxy.asked) < len(self.HOSTS[mode]) and time.monotonic() < until:
+            time.sleep(0.05)
+        return proxy.asked
+
+    def test_default_and_staging(self):
+        for mode, hosts in self.HOSTS.items():
+            with self.subTest(mode):
+                self.assertEqual(self.hosts(mode), {f"{host}:443" for host in hosts})
 
 
 class Ping(RelayCase):
