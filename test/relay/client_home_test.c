@@ -96,6 +96,12 @@ static void run_for_ms(int ms) {
   }
 }
 
+/* Not while a ping is on its way: it would have taken that long. */
+static void leap(uint64_t ns) {
+  run_for_ms(50);
+  clock_forward(ns);
+}
+
 static void open_relays(lab_relay *far, lab_relay *near) {
   far->ping_ms = FAR_MS;
   lab_relay_open(far, "127.0.0.1", 0, NULL, NULL);
@@ -129,10 +135,14 @@ static void a_home_that_hangs_is_not_named(void **state) {
   node_open(&n, (lab_relay *[]){&far, &near}, 2);
   LAB_WAIT_FOR(is_home(&n, 1) && standby_of(&n) == 0);
   lab_relay_hang(&near, true);
-  km_ts hung = km_clock_now();
-  LAB_WAIT_FOR(is_home(&n, 0));
-  print_message("the standby is home after %u ms\n",
-                (unsigned)((km_clock_now() - hung) / KM_NS_PER_MS));
+  /* Less than three seconds of the clock; time that passes by itself comes on top and helps. */
+  for (int step = 0; step < 28 && !is_home(&n, 0); step++) {
+    clock_forward(100 * KM_NS_PER_MS);
+    for (int turn = 0; turn < 5; turn++) {
+      km_loop_run_once(lab_loop, 1);
+    }
+  }
+  assert_true(is_home(&n, 0));
   assert_int_equal(standby_of(&n), -1);
   unsigned changes = n.changes;
   run_for_ms(2000); /* it accepts new connections, as a hung one does */
@@ -143,7 +153,7 @@ static void a_home_that_hangs_is_not_named(void **state) {
   assert_int_equal(n.changes, changes); /* back, but not trusted at once */
   run_for_ms(1500);
   assert_int_equal(home_of(&n), 0);
-  clock_forward(31 * KM_NS_PER_S);
+  leap(31 * KM_NS_PER_S);
   LAB_WAIT_FOR(is_home(&n, 1) && standby_of(&n) == 0);
   assert_int_equal(n.changes, changes + 1);
   node_close(&n);
@@ -179,7 +189,7 @@ static void one_that_throws_us_out_is_no_home(void **state) {
   near.evicts = false;
   unsigned pings = near.pings;
   LAB_WAIT_FOR(near.pings > pings && standby_of(&n) == 1);
-  clock_forward(31 * KM_NS_PER_S);
+  leap(31 * KM_NS_PER_S);
   LAB_WAIT_FOR(is_home(&n, 1));
   assert_int_equal(n.changes, changes + 1);
   node_close(&n);
@@ -217,13 +227,13 @@ static void home_follows_the_latency(void **state) {
   near.ping_ms = FAR_MS;
   far.ping_ms = 4 * FAR_MS;
   for (int i = 0; i < 2; i++) { /* one slow answer, and another: the lowest counts */
-    clock_forward(76 * KM_NS_PER_S);
-    run_for_ms(1000);
+    leap(76 * KM_NS_PER_S);
+    run_for_ms(700);
     assert_int_equal(n.changes, changes + 1);
   }
   for (int i = 0; i < 4 && home_of(&n) == 0; i++) {
-    clock_forward(76 * KM_NS_PER_S);
-    run_for_ms(1000);
+    leap(76 * KM_NS_PER_S);
+    run_for_ms(700);
   }
   assert_int_equal(home_of(&n), 1);
   node_close(&n);
