@@ -2,6 +2,7 @@
 
 #include <sodium/utils.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -22,8 +23,13 @@ static bool covers_address(const char *entry, const km_udp_addr *addr) {
   unsigned bits = addr->family == 4 ? 32 : 128, most = bits;
   memcpy(text, entry, len);
   text[len] = '\0';
-  if (entry[len] == '/' && (sscanf(entry + len, "/%3u", &bits) != 1 || bits > most)) {
-    return false;
+  if (entry[len] == '/') {
+    char *end;
+    unsigned long value = strtoul(entry + len + 1, &end, 10);
+    if (end == entry + len + 1 || *end != '\0' || value > most) {
+      return false;
+    }
+    bits = (unsigned)value;
   }
   km_udp_addr net;
   return km_relay_host_literal(text, 1, &net) && net.family == addr->family &&
@@ -200,7 +206,7 @@ static int refused(const km_relay_proxy *proxy, unsigned status, km_errinfo *err
 
 int km_relay_proxy_answer(const char *text, size_t len, const km_relay_proxy *proxy,
                           km_errinfo *err) {
-  unsigned minor = 0, status = 0;
+  static const char digits[] = "0123456789";
   char line[16] = "";
   memcpy(line, text, len < sizeof line - 1 ? len : sizeof line - 1);
   size_t known = len < 7 ? len : 7;
@@ -214,8 +220,9 @@ int km_relay_proxy_answer(const char *text, size_t len, const km_relay_proxy *pr
                                            : km_fail(err, KM_ERR_RELAY_UNREACHABLE,
                                                      "the proxy %s answers too much", proxy->host);
   }
-  if (sscanf(line, "HTTP/1.%1u %3u", &minor, &status) != 2) {
+  if (strspn(line + 7, digits) != 1 || line[8] != ' ' || strspn(line + 9, digits) != 3) {
     return km_fail(err, KM_ERR_RELAY_UNREACHABLE, "%s is no HTTP proxy", proxy->host);
   }
+  unsigned status = (unsigned)strtoul(line + 9, NULL, 10);
   return status >= 200 && status < 300 ? 1 : refused(proxy, status, err);
 }

@@ -41,7 +41,7 @@ int km_relay_client_handshake_read(km_relay_client_handshake *hs, const km_secre
                                    uint8_t ret[KM_RELAY_HANDSHAKE_MAX], size_t *ret_len,
                                    km_errinfo *err) {
   *ret_len = 0;
-  km_relay_frame f;
+  km_relay_frame f = {0};
   int rv = hs->state != KM_RELAY_HS_WAITING
                ? km_fail(err, KM_ERR_STATE, NULL)
                : km_relay_frame_read_handshake(&f, KM_RELAY_READ_CLIENT, msg, len, err);

@@ -157,13 +157,14 @@ static void on_endpoint_closed(void *ctx, km_endpoint *endpoint) {
   km_loop_stop(n->loop);
 }
 
+static bool home_is_news(node *n);
 static void tell_home(const node *n);
 
 static void on_home_relay(void *ctx, km_endpoint *endpoint) {
   node *n = ctx;
-  if (n->ready) {
+  if (n->ready && home_is_news(n)) { /* or it is about another standby */
     tell_home(n);
-  } else if (n->on_ready != NULL && km_endpoint_online(endpoint)) {
+  } else if (!n->ready && n->on_ready != NULL && km_endpoint_online(endpoint)) {
     be_ready(n);
   }
 }
@@ -288,7 +289,18 @@ static void emit_ready(node *n, const char *id, const char *ticket, const km_add
     (void)cJSON_AddItemToArray(direct, cJSON_CreateString(text));
   }
   add_home(n, event, "relay");
+  (void)home_is_news(n);
   cli_emit(event);
+}
+
+static bool home_is_news(node *n) {
+  const char *home = km_endpoint_home_relay(n->endpoint);
+  home = home == NULL ? "" : home;
+  if (strcmp(home, n->home) == 0) {
+    return false;
+  }
+  (void)snprintf(n->home, sizeof n->home, "%s", home);
+  return true;
 }
 
 static void tell_home(const node *n) {

@@ -30,6 +30,7 @@ typedef struct node {
   void (*on_ready)(struct node *n); /* node_when_ready's, until it ran */
   bool ready;                       /* it ran: from now on changes are told */
   km_timer *ready_timer;
+  char home[KM_RELAY_URL_MAX + 1]; /* the home relay that was told last; "": none */
 } node;
 
 /* What --relay-token says, else the environment; NULL: neither. */

@@ -345,7 +345,7 @@ class Tls(relay_lab.RelayCase):
         self.assertIsNone(server.ready["relay"])
 
 
-class Proxy:
+class ConnectProxy:
     """An HTTP proxy that knows CONNECT; `asked` has the requests."""
 
     def __init__(self, user=None):
@@ -387,7 +387,7 @@ class Proxies(RelayCase):
 
     def test_the_environment_names_a_proxy(self):
         relay = self.relay()
-        proxy = self.start(Proxy, "someone:se cret")
+        proxy = self.start(ConnectProxy, "someone:se cret")
         where = f"127.0.0.1:{proxy.port}"
         result = self.ping(relay, http_proxy=f"http://someone:se%20cret@{where}", no_proxy="")
         self.assertEqual(result.status, OK, result.err)

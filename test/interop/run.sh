@@ -15,6 +15,10 @@ fi
 if [ "${1:-}" = --iroh-relay ]; then
   KM_IROH_RELAY=$("$here/iroh_relay.sh") || exit $?
   export KM_IROH_RELAY
+  # The last that spoke version 1 of the protocol only.
+  if KM_IROH_RELAY_V1=$("$here/iroh_relay.sh" 0.96.1); then
+    export KM_IROH_RELAY_V1
+  fi
   shift
 fi
 if [ -x "${KM_BIN_DIR:-}/km-relay" ]; then

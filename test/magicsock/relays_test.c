@@ -544,15 +544,16 @@ static void only_own_relays_see_the_token(void **state) {
   node_open(&poor, urls, 1);
   WAIT_FOR(own.denied > 0);
   assert_int_equal(homes_of(&poor), 0);
+  km_id poor_id = poor.id;
+  node_close(&poor);
   node_open_with(&n, urls, 1, "secret");
   WAIT_FOR(homes_of(&n) == 1);
   assert_string_equal(own.shown, "secret");
-  km_path_key to = key_to(&n, other.url, &poor.id);
+  km_path_key to = key_to(&n, other.url, &poor_id);
   assert_int_equal(send_batch(&n, &to, 1, 1), 0);
   WAIT_FOR(clients_of(&other) == 1);
   assert_string_equal(other.shown, "");
   node_close(&n);
-  node_close(&poor);
   server_close(&own);
   server_close(&other);
 }

@@ -119,8 +119,8 @@ typedef struct km_endpoint_options {
   const char *relay_ca_file; /**< PEM file of the authorities that relays' certificates may come
                                   from; NULL = the system's trust store */
   const char *relay_token;   /**< what the endpoint's own relays, all of them, get to see
-                                  (Authorization: Bearer), 1 to 512 visible ASCII characters; relays that only an address
-                                  names never get it; NULL = none */
+                                  (Authorization: Bearer): 1 to 512 visible ASCII characters;
+                                  relays that only an address names never get it; NULL = none */
   uint32_t relay_check_ms;   /**< the home relay is asked whether it is still there when it was
                                   silent for so long, 200 to 60,000; default 1,000, so that it is
                                   replaced in less than 3 s */
