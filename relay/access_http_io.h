@@ -46,7 +46,7 @@ KM_NODISCARD int km_relay_asker_new(km_relay_asker **ret, const km_relay_asker_c
 void km_relay_asker_free(km_relay_asker *a);
 
 /* `remote`: where the client is. Keys cost nothing, so that many questions of one address say
- * little; a question keeps its place until it is answered, whether or not the client is still there.
+ * little. A question keeps its place until it is answered, whether or not the client still waits.
  * 0, KM_ERR_NOMEM or KM_ERR_LIMIT (too many wait already): no answer will come, deny. */
 KM_NODISCARD int km_relay_ask(km_relay_asker *a, uint64_t number, const km_id *id,
                               const km_udp_addr *remote);
