@@ -95,6 +95,8 @@ bool km_server_read_login(km_server_conn *c);
 
 /* server_relay_io.c */
 int km_server_upgraded(km_server_conn *c);
+/* A ping or a pong of WebSocket, with a payload of `len` bytes. */
+void km_server_control_frame(km_server_conn *c, size_t len);
 int km_server_received(km_server_conn *c, const uint8_t *bytes, size_t len);
 int km_server_writable(km_server_conn *c);
 void km_server_decided(km_server_conn *c, const char *denial);

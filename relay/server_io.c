@@ -231,6 +231,9 @@ static int on_conn(km_server_conn *c, enum lws_callback_reasons reason, void *in
     return c->version == 0 ? 0 : km_server_fix_version(c, in);
   case LWS_CALLBACK_ESTABLISHED:
     return km_server_upgraded(c);
+  case LWS_CALLBACK_RECEIVE_PONG: /* and pings: third_party/patches */
+    km_server_control_frame(c, len);
+    return 0;
   case LWS_CALLBACK_RECEIVE:
     return km_server_received(c, in, len);
   case LWS_CALLBACK_SERVER_WRITEABLE:

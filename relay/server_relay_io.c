@@ -251,6 +251,8 @@ static int collect(km_server_conn *c, const uint8_t *bytes, size_t len) {
   return rv == 0 ? 0 : -1;
 }
 
+enum { FRAME_HEADER = 6 }; /* of the shortest frame of a client (RFC 6455 section 5.2) */
+
 /* Reading stops at the end of the turn only: lws would have to keep what it has read already. */
 static void count_read(km_server_conn *c, size_t len) {
   km_relay_server *s = c->s;
@@ -263,8 +265,12 @@ static void count_read(km_server_conn *c, size_t len) {
   }
 }
 
+void km_server_control_frame(km_server_conn *c, size_t len) {
+  count_read(c, FRAME_HEADER + len);
+}
+
 int km_server_received(km_server_conn *c, const uint8_t *bytes, size_t len) {
-  count_read(c, len);
+  count_read(c, len > 0 ? len : FRAME_HEADER);
   if (c->state == KM_SERVER_CLOSING || !lws_frame_is_binary(c->wsi)) {
     return 0; /* text says nothing here; iroh passes it over, too */
   }

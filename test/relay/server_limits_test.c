@@ -296,6 +296,28 @@ static void a_client_has_a_rate(void **state) {
 
 /* The rate is kept however little is allowed at once, and no pong is missed over it: a ping of ours
  * goes out while what the client said is not read yet. */
+/* Otherwise whoever pays nothing for a key could keep us busy with them. */
+static void websocket_pings_count_towards_the_rate(void **state) {
+  (void)state;
+  enum { PINGS = 200, LEN = 125, PING = 0x89, RATE = 10000, BURST = 1000 };
+  lab_server server;
+  lab_raw a = {0};
+  static const uint8_t payload[LEN];
+  lab_server_init(&server);
+  server.config.limits.rx_bytes_per_second = RATE;
+  server.config.limits.rx_burst = BURST;
+  lab_server_open(&server);
+  lab_raw_login(&a, server.port, KM_RELAY_V2);
+  uint64_t before = lab_stats(&server).bytes_rx;
+  for (int i = 0; i < PINGS; i++) {
+    assert_true(lab_raw_frame(&a, PING, payload, LEN));
+  }
+  LAB_WAIT_FOR(lab_stats(&server).rate_limited >= 1);
+  assert_true(lab_stats(&server).bytes_rx - before > BURST);
+  lab_raw_close(&a);
+  lab_server_close(&server);
+}
+
 static void the_rate_needs_no_burst(void **state) {
   (void)state;
   lab_server server;
@@ -542,6 +564,7 @@ int main(void) {
       cmocka_unit_test(a_request_has_a_size),
       cmocka_unit_test(a_client_has_a_rate),
       cmocka_unit_test(the_rate_needs_no_burst),
+      cmocka_unit_test(websocket_pings_count_towards_the_rate),
       cmocka_unit_test(a_client_that_never_reads_is_cut_off),
       cmocka_unit_test(a_slow_client_is_no_dead_one),
       cmocka_unit_test(what_waits_for_all_is_bounded),
