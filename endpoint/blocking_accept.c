@@ -33,6 +33,8 @@ static bool on_peer(void *ctx, const km_id *peer, const char *alpn) {
 void km_blocking_take_filters(km_blocking *b, km_endpoint_options *options) {
   b->user = options->callbacks;
   b->user_ctx = options->ctx;
+  b->has_relays = options->relay_mode != KM_RELAY_MODE_DISABLED &&
+                  options->relay_mode != KM_RELAY_MODE_DIAL_ONLY;
   options->callbacks = (km_endpoint_callbacks){.size = sizeof options->callbacks,
                                                .on_incoming = on_incoming,
                                                .on_peer = on_peer,

@@ -69,7 +69,8 @@ struct km_blocking {
   km_list conns; /* of km_bconn.all */
   km_list accept_queue;
   size_t accept_count;
-  bool online; /* there is a home relay */
+  bool online;     /* there is a home relay */
+  bool has_relays; /* of its own: there may be one */
 
   km_id id;
   size_t stream_backlog, stream_backlog_bytes;

@@ -16,6 +16,9 @@ int km_blocking_wait_online(km_blocking *b, int timeout_ms, km_errinfo *err) {
   if (b == NULL) {
     return km_fail(err, KM_ERR_INVALID, "km_blocking_wait_online needs an endpoint");
   }
+  if (!b->has_relays) { /* never changes */
+    return km_fail(err, KM_ERR_STATE, "the endpoint has no relays of its own: set relay_mode");
+  }
   int rv = km_blocking_enter_wait(b, err);
   if (rv != 0) {
     return rv;

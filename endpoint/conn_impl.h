@@ -92,9 +92,11 @@ struct km_conn {
   km_sockaddr server_local; /* server: the one local address of all paths */
   km_path_key first_key;    /* server: where the first packet came from */
   km_ts reopened_at;        /* all candidates were tried again; 0: never */
-  uint64_t reopened_tx;     /* packets sent to them by then */
+  uint64_t reopened_tx;     /* packets sent by then */
+  km_ts waiting_since;      /* for an answer: nothing was in flight before */
   km_ts seek_at;            /* when to try for a direct way again */
   uint64_t seek_wait;       /* the last pause before that */
+  size_t seek_index;        /* of the candidate that is next */
   km_ts prune_at;
 
   struct km_stream *streams; /* all, newest first */
@@ -109,8 +111,11 @@ struct km_conn {
   km_ts started;
   km_ts handshake_deadline; /* client: of all rounds of the dial */
   km_ts patience;           /* client: when to stop waiting for other candidates (redial.h) */
-  km_close_info *verdict;   /* client: what the last wrong candidate did, or NULL */
-  uint8_t *verdict_reason;  /* that `verdict` points to */
+  km_path_key responder;    /* client: who answered the first flight; see responded */
+  km_path_key retry_from;   /* client: who sent the Retry; see retried */
+  bool responded, retried;
+  km_close_info *verdict;  /* client: what the last wrong candidate did, or NULL */
+  uint8_t *verdict_reason; /* that `verdict` points to */
   uint32_t keep_alive_ms;
   uint64_t handshake_us;
   uint64_t stream_tx, stream_rx, dgram_tx, dgram_rx, dgram_lost, key_preparations, migrations;
@@ -199,11 +204,12 @@ void km_quic_path_received(km_quic_path *known, size_t bytes);
 /* A genuine packet came. */
 void km_quic_path_accepted(km_conn *conn, km_quic_path *known, const km_path_key *from,
                            size_t bytes);
-void km_quic_path_settle(km_conn *conn);  /* the handshake is done: no more first flights */
-void km_quic_path_reopen(km_conn *conn);  /* client: its path is dead: to all candidates again */
-void km_quic_path_timeout(km_conn *conn); /* reopens what is silent, seeks a direct way */
-void km_quic_path_check(km_conn *conn);   /* reports a change of path */
-void km_quic_path_prune(km_conn *conn);   /* lets go of paths out of use */
+void km_quic_path_settle(km_conn *conn); /* the handshake is done: no more first flights */
+void km_quic_path_reopen(km_conn *conn); /* client: its path is dead: to all candidates again */
+void km_quic_path_network_changed(km_conn *conn); /* a direct way may be there again */
+void km_quic_path_timeout(km_conn *conn);         /* reopens what is silent, seeks a direct way */
+void km_quic_path_check(km_conn *conn);           /* reports a change of path */
+void km_quic_path_prune(km_conn *conn);           /* lets go of paths out of use */
 void km_quic_paths_clear(km_conn *conn);
 void km_quic_path_validated(km_conn *conn, const ngtcp2_path *path, bool ok);
 void km_quic_path_info(const km_conn *conn, const km_path *path, km_path_info *ret);

@@ -233,6 +233,7 @@ int km_quic_read(km_conn *conn, const km_path_key *from, uint8_t ecn, const uint
     km_quic_path_received(known, len);
   } else if (km_quic_packets_received(conn) > before) {
     km_quic_path_accepted(conn, known, from, len);
+    km_redial_responded(conn, from);
   }
   return rv;
 }

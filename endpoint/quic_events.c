@@ -5,6 +5,7 @@
 #include "endpoint/conn_impl.h"
 #include "endpoint/qlog_io.h"
 #include "endpoint/quic_tls.h"
+#include "endpoint/redial.h"
 
 #define TICKET_WAIT_NS (10 * KM_NS_PER_S)
 
@@ -377,6 +378,11 @@ static void fill_crypto(ngtcp2_callbacks *cb) {
   cb->version_negotiation = ngtcp2_crypto_version_negotiation_cb;
 }
 
+static int on_retry(ngtcp2_conn *quic, const ngtcp2_pkt_hd *hd, void *user_data) {
+  km_redial_retried(user_data);
+  return ngtcp2_crypto_recv_retry_cb(quic, hd, user_data);
+}
+
 void km_quic_fill_callbacks(ngtcp2_callbacks *cb, bool client) {
   memset(cb, 0, sizeof *cb);
   fill_crypto(cb);
@@ -401,7 +407,7 @@ void km_quic_fill_callbacks(ngtcp2_callbacks *cb, bool client) {
   cb->path_validation = path_validation;
   if (client) {
     cb->client_initial = ngtcp2_crypto_client_initial_cb;
-    cb->recv_retry = ngtcp2_crypto_recv_retry_cb;
+    cb->recv_retry = on_retry;
     cb->recv_new_token = recv_new_token;
     cb->tls_early_data_rejected = early_data_rejected;
   } else {

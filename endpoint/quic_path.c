@@ -17,6 +17,9 @@
 #define REOPEN_NS KM_NS_PER_S /* between two times that all candidates are tried */
 #define SEEK_MIN_NS KM_NS_PER_S
 #define SEEK_MAX_NS (60 * KM_NS_PER_S)
+/* A peer on ngtcp2 checks the way that was left for up to three seconds (RFC 9000 section 9.3.3),
+ * and does not go back to it meanwhile. */
+#define SEEK_AFTER_LOSS_NS (5 * KM_NS_PER_S)
 #define PRUNE_AFTER_MIN_NS (3 * KM_NS_PER_S)
 
 /* Scope ids are left out, as in ngtcp2's own comparison. */
@@ -71,7 +74,20 @@ static km_path *concrete(km_path *path) {
 
 km_path *km_quic_path_current(const km_conn *conn) {
   const km_quic_path *cp = in_use(conn);
-  return cp == NULL ? NULL : concrete(cp->path);
+  km_path *path = cp == NULL ? NULL : concrete(cp->path);
+  return path != NULL || !conn->progress.completed ? path : conn->current; /* reopened: the last */
+}
+
+/* A path of the connection, by itself or as a candidate. */
+static bool is_held(const km_conn *conn, const km_path *path) {
+  for (size_t i = 0; i < conn->path_count; i++) {
+    const km_path *of = conn->paths[i].path;
+    if (of == path || (of->key.way == KM_WAY_MIXED && path != NULL &&
+                       km_mixed_candidate(of, &path->key) == path)) {
+      return true;
+    }
+  }
+  return false;
 }
 
 static void remove_entry(km_conn *conn, size_t i) {
@@ -82,9 +98,11 @@ static void remove_entry(km_conn *conn, size_t i) {
   if (path == conn->probing) {
     conn->probing = NULL;
   }
-  conn->current = NULL; /* looked up again; never left pointing at what may be freed */
   conn->path_count--;
   memmove(&conn->paths[i], &conn->paths[i + 1], (conn->path_count - i) * sizeof conn->paths[0]);
+  if (!is_held(conn, conn->current)) {
+    conn->current = NULL; /* looked up again; never left pointing at what may be freed */
+  }
   km_path_unref(conn->ep->ms, path);
 }
 
@@ -94,7 +112,7 @@ static bool make_room(km_conn *conn) {
   size_t victim = conn->path_count;
   for (size_t i = 0; i < conn->path_count; i++) {
     const km_quic_path *cp = &conn->paths[i];
-    if (cp == used || cp->path == conn->probing) {
+    if (cp == used || cp->path == conn->probing || cp->path == conn->mixed) {
       continue;
     }
     const km_quic_path *best = victim < conn->path_count ? &conn->paths[victim] : NULL;
@@ -106,10 +124,7 @@ static bool make_room(km_conn *conn) {
   if (victim == conn->path_count) {
     return false;
   }
-  km_path *current = conn->current;
-  bool keep = concrete(conn->paths[victim].path) != current;
   remove_entry(conn, victim);
-  conn->current = keep ? current : NULL;
   return true;
 }
 
@@ -126,17 +141,28 @@ int km_quic_path_add(km_conn *conn, km_path *path) {
 
 /* --- receiving ------------------------------------------------------------------------------- */
 
+/* A mixed path that is settled is the candidate that answered, and nobody else. */
+static bool belongs_to(const km_conn *conn, const km_quic_path *cp, const km_path_key *from) {
+  if (cp->path->key.way != KM_WAY_MIXED) {
+    return km_path_key_matches(&cp->path->key, from);
+  }
+  const km_path *candidate = km_mixed_candidate(cp->path, from);
+  bool open = cp->path == conn->mixed && !conn->mixed_final;
+  return candidate != NULL && (open || candidate == km_mixed_current(cp->path));
+}
+
+/* Several may have the same way under them. */
 static km_quic_path *client_entry(km_conn *conn, const km_path_key *from) {
-  for (size_t i = 0; i < conn->path_count; i++) {
-    km_quic_path *cp = &conn->paths[i];
-    if (cp->path->key.way != KM_WAY_MIXED) {
-      if (km_path_key_matches(&cp->path->key, from)) {
-        return cp;
-      }
-      continue;
+  const km_quic_path *probing = conn->probing == NULL ? NULL : entry_of(conn, conn->probing);
+  const km_quic_path *first[] = {probing, in_use(conn)};
+  for (size_t i = 0; i < sizeof first / sizeof first[0]; i++) {
+    if (first[i] != NULL && belongs_to(conn, first[i], from)) {
+      return (km_quic_path *)(uintptr_t)first[i];
     }
-    if (km_mixed_candidate(cp->path, from) != NULL) {
-      return cp;
+  }
+  for (size_t i = 0; i < conn->path_count; i++) {
+    if (belongs_to(conn, &conn->paths[i], from)) {
+      return &conn->paths[i];
     }
   }
   return NULL;
@@ -214,18 +240,16 @@ void km_quic_path_received(km_quic_path *known, size_t bytes) {
   km_path_received(concrete(known->path), 1, bytes);
 }
 
-static uint64_t sent_to_candidates(const km_path *mixed) {
-  uint64_t sum = 0;
-  for (size_t i = 0; i < km_mixed_count(mixed); i++) {
-    sum += km_mixed_at(mixed, i)->tx_packets;
-  }
-  return sum;
+static uint64_t packets_sent(const km_conn *conn) {
+  ngtcp2_conn_info info;
+  ngtcp2_conn_get_conn_info2(conn->quic, &info);
+  return info.pkt_sent;
 }
 
 /* While much is under way over the old path, its packets come in before anything may be sent: no
  * answer yet to what goes to all. */
 static bool all_were_tried(const km_conn *conn) {
-  return !conn->progress.completed || sent_to_candidates(conn->mixed) > conn->reopened_tx;
+  return !conn->progress.completed || packets_sent(conn) > conn->reopened_tx;
 }
 
 void km_quic_path_accepted(km_conn *conn, km_quic_path *known, const km_path_key *from,
@@ -240,12 +264,9 @@ void km_quic_path_accepted(km_conn *conn, km_quic_path *known, const km_path_key
   km_path *path = known->path;
   if (path->key.way == KM_WAY_MIXED) {
     path = km_mixed_candidate(path, from);
-    const km_path *used = km_mixed_current(known->path);
-    if (!conn->mixed_final && all_were_tried(conn)) {
+    if (known->path == conn->mixed && !conn->mixed_final && all_were_tried(conn)) {
       km_mixed_answered(known->path, path);
       conn->mixed_final = conn->progress.completed; /* reopened: one answer is enough */
-    } else if (path->key.way == KM_WAY_DIRECT && used != NULL && used->key.way == KM_WAY_RELAY) {
-      km_mixed_answered(known->path, path); /* the peer found a better way: so do we */
     }
   }
   known->last_rx = km_endpoint_now(conn->ep);
@@ -272,83 +293,7 @@ void km_quic_path_settle(km_conn *conn) {
 
 static bool uses_mixed(const km_conn *conn) {
   const km_quic_path *cp = in_use(conn);
-  return conn->is_client && conn->mixed != NULL && cp != NULL && cp->path == conn->mixed &&
-         conn->progress.completed;
-}
-
-/* The candidate that answers first is taken, and is final as after the handshake. To the server it
- * is a NAT rebinding: the packets come from elsewhere (RFC 9000 section 9.3). */
-void km_quic_path_reopen(km_conn *conn) {
-  km_ts now = km_endpoint_now(conn->ep);
-  if (!uses_mixed(conn) || km_mixed_count(conn->mixed) < 2 ||
-      (conn->reopened_at != 0 && now - conn->reopened_at < REOPEN_NS)) {
-    return;
-  }
-  conn->reopened_at = now;
-  conn->reopened_tx = sent_to_candidates(conn->mixed);
-  km_mixed_answered(conn->mixed, NULL);
-  conn->mixed_final = false;
-  km_conn_mark_dirty(conn);
-}
-
-/* Nothing was heard for as long as two probes take (RFC 9002 section 6.2): the way may be dead
- * though nobody said so, and the next probes go every way there is. A direct way gets more time: a
- * radio that roams is silent for a moment. */
-static bool is_silent(const km_conn *conn, km_ts now) {
-  const km_quic_path *cp = in_use(conn);
-  const km_path *path = km_quic_path_current(conn);
-  uint64_t patience = SILENT_PTOS * ngtcp2_conn_get_pto2(conn->quic);
-  if (path != NULL && path->key.way == KM_WAY_DIRECT && patience < SILENT_DIRECT_NS) {
-    patience = SILENT_DIRECT_NS;
-  }
-  ngtcp2_conn_info info;
-  ngtcp2_conn_get_conn_info2(conn->quic, &info);
-  return info.bytes_in_flight > 0 && now - cp->last_rx >= patience;
-}
-
-static bool has_direct(const km_path *mixed) {
-  for (size_t i = 0; i < km_mixed_count(mixed); i++) {
-    if (km_mixed_at(mixed, i)->key.way == KM_WAY_DIRECT) {
-      return true;
-    }
-  }
-  return false;
-}
-
-/* Direct beats relay whenever it works: while a relay carries a connection that has direct
- * candidates, these get a copy of what is sent, for one answer, now and then. */
-static void seek_direct(km_conn *conn, km_ts now) {
-  const km_path *path = km_quic_path_current(conn);
-  if (path == NULL || path->key.way != KM_WAY_RELAY || !has_direct(conn->mixed)) {
-    conn->seek_at = KM_TS_NEVER;
-    conn->seek_wait = 0;
-    return;
-  }
-  if (conn->seek_at <= now) {
-    km_quic_path_reopen(conn);
-    conn->seek_at = KM_TS_NEVER;
-  }
-  if (conn->seek_at == KM_TS_NEVER) {
-    conn->seek_wait = conn->seek_wait == 0 ? SEEK_MIN_NS : 2 * conn->seek_wait;
-    conn->seek_wait = conn->seek_wait < SEEK_MAX_NS ? conn->seek_wait : SEEK_MAX_NS;
-    conn->seek_at = now + conn->seek_wait;
-  }
-}
-
-void km_quic_path_timeout(km_conn *conn) {
-  km_ts now = km_endpoint_now(conn->ep);
-  if (!uses_mixed(conn)) {
-    conn->seek_at = KM_TS_NEVER;
-    return;
-  }
-  if (!conn->mixed_final) { /* that is under way */
-    conn->seek_at = conn->seek_at <= now ? now + conn->seek_wait : conn->seek_at;
-    return;
-  }
-  if (is_silent(conn, now)) {
-    km_quic_path_reopen(conn);
-  }
-  seek_direct(conn, now);
+  return cp != NULL && cp->path == conn->mixed;
 }
 
 void km_quic_path_check(km_conn *conn) {
@@ -361,9 +306,6 @@ void km_quic_path_check(km_conn *conn) {
   }
   conn->current = now;
   conn->migrations++;
-  if (uses_mixed(conn)) {
-    seek_direct(conn, km_endpoint_now(conn->ep));
-  }
   conn->prune_at = km_endpoint_now(conn->ep) + PRUNE_AFTER_MIN_NS +
                    PRUNE_AFTER_PTOS * ngtcp2_conn_get_pto2(conn->quic);
   CONN_LOG(conn, KM_LOG_INFO, KM_LOGC_PATH, "selected", "changes=%llu",
@@ -381,17 +323,14 @@ void km_quic_path_prune(km_conn *conn) {
   conn->prune_at = KM_TS_NEVER;
   for (size_t i = conn->path_count; i-- > 0;) {
     km_quic_path *cp = &conn->paths[i];
-    if (cp == in_use(conn) || cp->path == conn->probing) {
-      continue;
+    if (cp == in_use(conn) || cp->path == conn->probing || cp->path == conn->mixed) {
+      continue; /* the mixed one has the candidates, for when this way is lost */
     }
     if (now - cp->last_rx < quiet) {
       conn->prune_at = now + quiet;
       continue;
     }
-    km_path *current = conn->current;
-    bool keep = concrete(cp->path) != current;
     remove_entry(conn, i);
-    conn->current = keep ? current : NULL;
   }
 }
 
@@ -410,7 +349,8 @@ void km_quic_path_validated(km_conn *conn, const ngtcp2_path *path, bool ok) {
   if (cp->path == conn->probing) {
     conn->probing = NULL;
     if (!ok) {
-      CONN_LOG(conn, KM_LOG_WARN, KM_LOGC_PATH, "validation-failed", "%s",
+      km_log_level level = conn->seek_wait > 0 ? KM_LOG_DEBUG : KM_LOG_WARN; /* only tried */
+      CONN_LOG(conn, level, KM_LOGC_PATH, "validation-failed", "%s",
                "the peer did not answer on the new path; staying on the old one");
     }
   }
@@ -476,6 +416,157 @@ int km_quic_migrate(km_conn *conn, const km_path_key *key, km_errinfo *err) {
   const km_quic_path *used = in_use(conn);
   conn->probing = used != NULL && used->path == path ? NULL : path;
   return 0;
+}
+
+/* --- when a way is lost, or a better one may be there ------------------------------------------ */
+
+/* The same candidates, through the sockets of now. */
+static int fresh_mixed(const km_conn *conn, km_path **ret) {
+  km_path_key keys[KM_MIXED_MAX_CANDIDATES];
+  size_t count = 0;
+  for (size_t i = 0; i < km_mixed_count(conn->mixed); i++) {
+    keys[count] = km_mixed_at(conn->mixed, i)->key;
+    if (keys[count].way == KM_WAY_DIRECT) {
+      const km_udp_addr remote = keys[count].remote;
+      if (km_magicsock_key(conn->ep->ms, &remote, &keys[count]) != 0) {
+        continue; /* no socket of that family any more */
+      }
+    }
+    count++;
+  }
+  return count == 0 ? KM_ERR_NO_NETWORK : km_mixed_new(conn->ep->ms, keys, count, ret);
+}
+
+/* The candidate that answers first is taken, and is final as after the handshake. It is another
+ * path, with a connection id, a congestion window and an MTU of its own (RFC 9000 section 9.4). */
+static int move_to_mixed(km_conn *conn, km_path *mixed) {
+  int rv = km_quic_path_add(conn, mixed);
+  if (rv != 0) {
+    km_path_unref(conn->ep->ms, mixed);
+    return rv;
+  }
+  ngtcp2_path to;
+  fill(entry_of(conn, mixed), &to);
+  rv = ngtcp2_conn_initiate_immediate_migration(conn->quic, &to, km_endpoint_now(conn->ep));
+  if (rv != 0) {
+    remove_entry(conn, conn->path_count - 1);
+    return rv;
+  }
+  conn->mixed = mixed;
+  conn->mixed_final = false;
+  conn->reopened_tx = packets_sent(conn);
+  return 0;
+}
+
+void km_quic_path_reopen(km_conn *conn) {
+  km_ts now = km_endpoint_now(conn->ep);
+  km_path *mixed;
+  if (!conn->is_client || !conn->progress.confirmed || conn->mixed == NULL || conn->in_quic ||
+      (uses_mixed(conn) && km_mixed_count(conn->mixed) < 2)) {
+    return;
+  }
+  if (uses_mixed(conn) && !conn->mixed_final) {
+    km_mixed_answered(conn->mixed, NULL); /* open already: once more to all */
+    return;
+  }
+  if (conn->reopened_at != 0 && now - conn->reopened_at < REOPEN_NS) {
+    return;
+  }
+  conn->reopened_at = now;
+  int rv = fresh_mixed(conn, &mixed);
+  rv = rv == 0 ? move_to_mixed(conn, mixed) : rv;
+  if (rv != 0 && uses_mixed(conn)) { /* the peer gave no more ids: as it is, then */
+    km_mixed_answered(conn->mixed, NULL);
+    conn->mixed_final = false;
+    conn->reopened_tx = packets_sent(conn);
+  }
+  CONN_LOG(conn, KM_LOG_INFO, KM_LOGC_PATH, rv == 0 ? "reopened" : "reopen-failed", "code=%d", rv);
+  conn->prune_at = now + PRUNE_AFTER_MIN_NS;
+  conn->seek_wait = SEEK_AFTER_LOSS_NS / 2; /* it doubles */
+  conn->seek_at = KM_TS_NEVER;
+  km_conn_mark_dirty(conn);
+}
+
+/* Nothing was heard for as long as two probes take (RFC 9002 section 6.2): the way may be dead
+ * though nobody said so, and the next probes go every way there is. A direct way gets more time: a
+ * radio that roams is silent for a moment. */
+static bool is_silent(const km_conn *conn, km_ts now) {
+  const km_quic_path *cp = in_use(conn);
+  const km_path *path = km_quic_path_current(conn);
+  uint64_t patience = SILENT_PTOS * ngtcp2_conn_get_pto2(conn->quic);
+  if (path != NULL && path->key.way == KM_WAY_DIRECT && patience < SILENT_DIRECT_NS) {
+    patience = SILENT_DIRECT_NS;
+  }
+  ngtcp2_conn_info info;
+  ngtcp2_conn_get_conn_info2(conn->quic, &info);
+  if (cp == NULL || info.bytes_in_flight == 0) {
+    return false;
+  }
+  km_ts since = cp->last_rx > conn->waiting_since ? cp->last_rx : conn->waiting_since;
+  return now - since >= patience;
+}
+
+/* Direct beats relay whenever it works: while a relay carries a connection that has direct
+ * candidates, these are probed, one after the other. */
+static const km_path *next_direct(km_conn *conn) {
+  size_t count = km_mixed_count(conn->mixed);
+  for (size_t i = 0; i < count; i++) {
+    const km_path *path = km_mixed_at(conn->mixed, conn->seek_index++ % count);
+    if (path->key.way == KM_WAY_DIRECT) {
+      return path;
+    }
+  }
+  return NULL;
+}
+
+static void seek_direct(km_conn *conn, km_ts now) {
+  const km_path *path = km_quic_path_current(conn), *direct;
+  if (path == NULL || path->key.way != KM_WAY_RELAY) {
+    conn->seek_at = KM_TS_NEVER;
+    conn->seek_wait = 0;
+    return;
+  }
+  if (conn->seek_at <= now && conn->probing == NULL) {
+    direct = next_direct(conn);
+    if (direct == NULL) {
+      conn->seek_at = KM_TS_NEVER;
+      return;
+    }
+    const km_path_key key = direct->key;
+    int rv = km_quic_migrate(conn, &key, NULL);
+    (void)rv; /* it stays where it is, then */
+  }
+  if (conn->seek_at <= now || conn->seek_at == KM_TS_NEVER) {
+    conn->seek_wait = conn->seek_wait == 0 ? SEEK_MIN_NS : 2 * conn->seek_wait;
+    conn->seek_wait = conn->seek_wait < SEEK_MAX_NS ? conn->seek_wait : SEEK_MAX_NS;
+    conn->seek_at = now + conn->seek_wait;
+  }
+}
+
+void km_quic_path_timeout(km_conn *conn) {
+  km_ts now = km_endpoint_now(conn->ep);
+  if (!conn->is_client || !conn->progress.completed || conn->mixed == NULL) {
+    conn->seek_at = KM_TS_NEVER;
+    return;
+  }
+  if (uses_mixed(conn) && !conn->mixed_final) { /* that is under way */
+    conn->seek_at = KM_TS_NEVER;
+    return;
+  }
+  if (is_silent(conn, now)) {
+    km_quic_path_reopen(conn);
+    conn->seek_at = conn->seek_at <= now ? now + SEEK_MIN_NS : conn->seek_at;
+  } else {
+    seek_direct(conn, now);
+  }
+}
+
+void km_quic_path_network_changed(km_conn *conn) {
+  if (conn->is_client && conn->progress.completed) {
+    conn->seek_wait = 0;
+    conn->seek_at = km_endpoint_now(conn->ep);
+    km_conn_mark_dirty(conn);
+  }
 }
 
 /* --- words and figures ----------------------------------------------------------------------- */

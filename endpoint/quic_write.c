@@ -174,6 +174,9 @@ void km_quic_write(km_conn *conn) {
   }
   bool stop = false;
   ngtcp2_ssize n = 1;
+  ngtcp2_conn_info info;
+  ngtcp2_conn_get_conn_info2(conn->quic, &info);
+  conn->waiting_since = info.bytes_in_flight == 0 ? now : conn->waiting_since;
   conn->in_quic = true;
   for (int i = 0; i < BATCHES_PER_TURN && n > 0 && !stop; i++) {
     n = write_batch(conn, now, &stop);

@@ -59,7 +59,7 @@ static void reset(km_conn *conn, km_path *mixed) {
   conn->progress = (km_conn_progress){0};
   conn->remote_known = conn->wrong_peer_seen = conn->alpn_refused = false;
   conn->reset_seen = conn->ecn_seen = conn->close_silently = conn->draining = false;
-  conn->early_offered = false;
+  conn->early_offered = conn->responded = conn->retried = false;
   conn->key_preparations = 0;
   conn->cipher = conn->group = "";
   conn->mixed = mixed;
@@ -76,10 +76,38 @@ static int start(km_conn *conn) {
   return rv;
 }
 
+/* A token of one candidate goes to all; that another does not know it is not the other's fault. */
+static const km_path_key *who_is_to_blame(const km_conn *conn, const km_path_key *from) {
+  const ngtcp2_ccerr *ccerr = ngtcp2_conn_get_ccerr(conn->quic);
+  bool token =
+      ccerr->type == NGTCP2_CCERR_TYPE_TRANSPORT && ccerr->error_code == NGTCP2_INVALID_TOKEN;
+  return token && conn->retried ? &conn->retry_from : from;
+}
+
+void km_redial_responded(km_conn *conn, const km_path_key *from) {
+  if (conn->responded || conn->mixed == NULL || conn->progress.completed) {
+    return;
+  }
+  km_ts now = km_endpoint_now(conn->ep);
+  km_ts finish = 3 * (now - conn->started);
+  conn->responded = true;
+  conn->responder = *from;
+  conn->patience = now + (finish > KM_REDIAL_FINISH_NS ? finish : KM_REDIAL_FINISH_NS);
+}
+
+void km_redial_retried(km_conn *conn) {
+  if (conn->answering != NULL) {
+    conn->retried = true;
+    conn->retry_from = conn->answering->key;
+    km_redial_responded(conn, &conn->retry_from);
+  }
+}
+
 bool km_redial_without(km_conn *conn, const km_path_key *from, int liberr) {
   km_path_key keys[KM_MIXED_MAX_CANDIDATES];
-  km_path *wrong =
-      may_go_on(conn) && is_of_candidate(liberr) ? km_mixed_candidate(conn->mixed, from) : NULL;
+  km_path *wrong = may_go_on(conn) && is_of_candidate(liberr)
+                       ? km_mixed_candidate(conn->mixed, who_is_to_blame(conn, from))
+                       : NULL;
   size_t count = wrong == NULL ? 0 : keys_of_others(conn, wrong, keys);
   km_path *mixed = NULL;
   if (count == 0 || km_mixed_new(conn->ep->ms, keys, count, &mixed) != 0) {
@@ -122,8 +150,13 @@ void km_redial_timeout(km_conn *conn) {
     return;
   }
   conn->patience = KM_TS_NEVER;
-  if (conn->state == KM_CONN_HANDSHAKE && km_quic_packets_received(conn) == 0) {
+  if (conn->state != KM_CONN_HANDSHAKE || conn->progress.completed) {
+    return;
+  }
+  if (!conn->responded) {
     (void)km_redial_give_up(conn);
+  } else if (!km_redial_without(conn, &conn->responder, NGTCP2_ERR_HANDSHAKE_TIMEOUT)) {
+    return; /* there is nobody else: all the time of the dial is for this one */
   }
 }
 

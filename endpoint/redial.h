@@ -20,7 +20,15 @@ KM_NODISCARD bool km_redial_without(km_conn *conn, const km_path_key *from, int 
 /* Closes `conn` for what the last wrong candidate did. False: there was none. */
 bool km_redial_give_up(km_conn *conn);
 
-/* Gives up if nobody has answered in KM_REDIAL_PATIENCE_NS. */
+/* How long one that answered the first flight may take to finish the handshake, three times as long
+ * as it took to answer at least. Whoever holds an old address of the peer could hold up the dial. */
+#define KM_REDIAL_FINISH_NS (8 * KM_NS_PER_S)
+
+/* A candidate answered, or sent a Retry. */
+void km_redial_responded(km_conn *conn, const km_path_key *from);
+void km_redial_retried(km_conn *conn);
+
+/* Gives up if nobody has answered in KM_REDIAL_PATIENCE_NS, drops who did and said no more. */
 void km_redial_timeout(km_conn *conn);
 
 /* Frees what is kept. */

@@ -133,5 +133,8 @@ bool km_endpoint_online(const km_endpoint *ep) {
 void km_endpoint_network_changed(km_endpoint *ep) {
   if (ep != NULL && ep->state == KM_ENDPOINT_OPEN) {
     km_magicsock_network_changed(ep->ms);
+    for (km_list *n = ep->conns.next; n != &ep->conns; n = n->next) {
+      km_quic_path_network_changed(KM_LIST_ITEM(n, km_conn, all));
+    }
   }
 }

@@ -15,6 +15,7 @@
 /* Threads that are at it now, in this process: a name server that is silent holds each for as long
  * as the system's resolver has patience. */
 static atomic_uint threads;
+static _Atomic pid_t counted_by; /* a forked child has none of them */
 
 /* Belongs to the thread and to the km_resolve; who leaves last frees it. */
 typedef struct query {
@@ -77,6 +78,10 @@ static int start_thread(query *q) {
   pthread_attr_t attr;
   sigset_t all, old;
   (void)sigfillset(&all);
+  pid_t self = getpid();
+  if (atomic_exchange(&counted_by, self) != self) {
+    atomic_store(&threads, 0);
+  }
   if (atomic_fetch_add(&threads, 1) >= KM_RESOLVE_MAX_THREADS || pthread_attr_init(&attr) != 0) {
     (void)atomic_fetch_sub(&threads, 1);
     return KM_ERR_LIMIT;

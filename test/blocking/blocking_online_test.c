@@ -72,15 +72,21 @@ static void test_an_endpoint_comes_online(void **state) {
   assert_int_equal(km_loop_free(loop), 0);
 }
 
-static void test_without_relays_nobody_waits_for_ever(void **state) {
+static void test_nobody_waits_for_ever(void **state) {
   (void)state;
+  static const char *const urls[] = {"http://127.0.0.1:1/"};
   km_errinfo err;
   km_endpoint_options opt;
   waiter w = {.timeout_ms = -1};
   task t;
   pair_options(&opt);
-  opt.relay_mode = KM_RELAY_MODE_DISABLED;
   assert_int_equal(km_blocking_wait_online(NULL, 0, &err), KM_ERR_INVALID);
+  assert_int_equal(km_blocking_open(&w.b, &opt, &err), 0); /* it only dials */
+  assert_int_equal(km_blocking_wait_online(w.b, -1, &err), KM_ERR_STATE);
+  km_blocking_close(w.b);
+  opt.relay_mode = KM_RELAY_MODE_CUSTOM;
+  opt.relay_urls = urls;
+  opt.relay_url_count = 1;
   assert_int_equal(km_blocking_open(&w.b, &opt, &err), 0);
   assert_int_equal(km_blocking_wait_online(w.b, 10, &err), KM_ERR_TIMEOUT);
   task_start(&t, wait_online, &w);
@@ -92,7 +98,7 @@ static void test_without_relays_nobody_waits_for_ever(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_an_endpoint_comes_online),
-      cmocka_unit_test(test_without_relays_nobody_waits_for_ever),
+      cmocka_unit_test(test_nobody_waits_for_ever),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -70,6 +70,44 @@ static void an_id_and_a_relay_are_enough(void **state) {
   lab_close(&l);
 }
 
+static km_path_kind kind_of(const lab_conn *c) {
+  km_path_info path;
+  assert_int_equal(km_conn_path(c->conn, &path), 0);
+  return path.kind;
+}
+
+static void a_lost_direct_way_is_replaced_and_taken_again(void **state) {
+  (void)state;
+  lab l;
+  relay r;
+  km_endpoint_options opt;
+  lab_open(&l);
+  relay_open(&r, &l);
+  lab_options(&opt);
+  lab_endpoint *server = server_open(&l, &r, &opt);
+  lab_endpoint *client = lab_endpoint_open(&l, NULL);
+  lab_tap *tap = lab_tap_open(&l, &server->addr, NULL);
+  km_addr *addr = relay_addr(server, &r);
+  assert_int_equal(km_addr_add_udp(addr, &tap->addr), 0);
+  lab_conn *c = lab_dial_with(client, addr, LAB_ALPN, NULL);
+  LAB_WAIT(&l, c->connected == 1);
+  lab_expect_echo(c, 1000000);
+  assert_int_equal(kind_of(c),
+                   KM_PATH_DIRECT); /* it answers first: the relay is yet to be dialled */
+  for (int i = 0; i < 3; i++) {
+    lab_tap_blackhole(tap, true);
+    lab_expect_echo(c, 5000000);
+    assert_int_equal(kind_of(c), KM_PATH_RELAY);
+    lab_tap_blackhole(tap, false);
+    LAB_WAIT(&l, kind_of(c) == KM_PATH_DIRECT);
+    lab_expect_echo(c, 5000000);
+    assert_int_equal(kind_of(c), KM_PATH_DIRECT);
+  }
+  km_addr_free(addr);
+  km_relay_server_free(r.s);
+  lab_close(&l);
+}
+
 /* Whoever sits at an address that was dialled has seen the first packet, with our connection id. */
 static void junk_from_a_candidate_moves_nothing(void **state) {
   (void)state;
@@ -191,6 +229,7 @@ static void half_of_the_handshakes_may_come_by_relays(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(an_id_and_a_relay_are_enough),
+      cmocka_unit_test(a_lost_direct_way_is_replaced_and_taken_again),
       cmocka_unit_test(junk_from_a_candidate_moves_nothing),
       cmocka_unit_test(half_of_the_handshakes_may_come_by_relays),
   };

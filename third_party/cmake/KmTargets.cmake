@@ -86,6 +86,8 @@ function(km_add_libraries)
   target_link_libraries(keymesh PRIVATE km_flags ${deps})
   target_link_options(keymesh PRIVATE
     -Wl,--exclude-libs,ALL -Wl,--version-script=${exports} -Wl,-Bsymbolic-functions)
+  # A look-up of a name may outlive the last use of the library (relay/resolve_io.c).
+  target_link_options(keymesh PRIVATE -Wl,-z,nodelete)
   if(NOT KM_SANITIZE)
     target_link_options(keymesh PRIVATE -Wl,-z,defs)
   endif()

@@ -61,7 +61,7 @@ KM_EXPORT const km_id *km_blocking_id(const km_blocking *b);
 
 /** Waits until one of the endpoint's own relays can be used (km_endpoint_online): before that
  *  km_blocking_addr names none.
- *  @return 0, KM_ERR_TIMEOUT or KM_ERR_CLOSED */
+ *  @return 0, KM_ERR_TIMEOUT, KM_ERR_CLOSED, or KM_ERR_STATE when it has none by its relay_mode */
 KM_EXPORT KM_NODISCARD int km_blocking_wait_online(km_blocking *b, int timeout_ms, km_errinfo *err);
 
 /** As km_endpoint_addr. */

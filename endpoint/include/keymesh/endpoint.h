@@ -132,8 +132,9 @@ typedef struct km_endpoint_options {
   bool gso;                 /**< batch with UDP_SEGMENT and UDP_GRO where the kernel can (true) */
   bool early_data;          /**< accept 0-RTT on the accepting side (default true) */
 
-  uint32_t idle_timeout_ms;      /**< 1 to 600,000; default 30,000 (RFC 9000 section 10.1) */
-  uint32_t keep_alive_ms;        /**< 0 = none; default 5,000 */
+  uint32_t idle_timeout_ms; /**< 1 to 600,000; default 30,000 (RFC 9000 section 10.1) */
+  uint32_t keep_alive_ms;   /**< 0 = none, and then who only listens does not notice that a way is
+                                      lost; default 5,000 */
   uint32_t handshake_timeout_ms; /**< 100 to 600,000; default 30,000 */
 
   uint32_t max_streams_bidi; /**< that a peer may have open at once; 0 to 65,536; default 100 */

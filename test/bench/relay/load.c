@@ -228,6 +228,16 @@ static void make_client(client *c, const options *o) {
   connect_client(c, o);
 }
 
+static void free_clients(client *all, unsigned count) {
+  for (unsigned i = 0; i < count; i++) {
+    (void)close(all[i].fd);
+    free(all[i].rx);
+    free(all[i].tx);
+    km_secret_key_free(all[i].key);
+  }
+  free(all);
+}
+
 /* --- packets --------------------------------------------------------------------------------- */
 
 static void put_packet(client *c, const options *o, uint64_t stamp) {
@@ -380,6 +390,8 @@ static void run_forward(const options *o) {
          "\"cpu_s\":%.3f,\"packets_cpu_s\":%.0f}\n",
          packets / seconds, packets * o->size * 8 / seconds / 1e9, cpu,
          cpu > 0 ? packets / cpu : 0);
+  free_clients(all, 2 * o->pairs);
+  (void)close(epoll);
 }
 
 static int compare(const void *a, const void *b) {
@@ -413,6 +425,8 @@ static void run_latency(const options *o) {
          "\"p99_us\":%.1f,\"max_us\":%.1f}\n",
          (unsigned long long)sent, sample_count, quantile_us(0.5), quantile_us(0.99),
          quantile_us(1));
+  free_clients(all, 2 * o->pairs);
+  (void)close(epoll);
 }
 
 /* --- connect, idle --------------------------------------------------------------------------- */
@@ -434,6 +448,7 @@ static void run_connect(const options *o) {
   cpu = cpu_seconds(o->pid) - cpu;
   printf("{\"event\":\"relay\",\"mode\":\"connect\",\"per_second\":%.0f,\"per_cpu_second\":%.0f}\n",
          (double)count / ((double)(now_ns() - begin) / 1e9), cpu > 0 ? count / cpu : 0);
+  km_secret_key_free(c.key);
 }
 
 static void run_idle(const options *o) {
@@ -450,6 +465,7 @@ static void run_idle(const options *o) {
   double after = resident_bytes(o->pid);
   printf("{\"event\":\"relay\",\"mode\":\"idle\",\"clients\":%u,\"bytes_per_client\":%.0f}\n",
          o->clients, (after - before) / (o->clients - 1));
+  free_clients(all, o->clients);
 }
 
 /* --- options --------------------------------------------------------------------------------- */
