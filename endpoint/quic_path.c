@@ -418,7 +418,7 @@ int km_quic_migrate(km_conn *conn, const km_path_key *key, km_errinfo *err) {
   return 0;
 }
 
-/* --- when a way is lost, or a better one may be there ------------------------------------------ */
+/* --- when a way is lost, or a better one may be there ----------------------------------------- */
 
 /* The same candidates, through the sockets of now. */
 static int fresh_mixed(const km_conn *conn, km_path **ret) {

@@ -21,7 +21,7 @@ KM_NODISCARD bool km_redial_without(km_conn *conn, const km_path_key *from, int 
 bool km_redial_give_up(km_conn *conn);
 
 /* How long one that answered the first flight may take to finish the handshake, three times as long
- * as it took to answer at least. Whoever holds an old address of the peer could hold up the dial. */
+ * as it took to answer at least: who holds an old address of the peer could hold up the dial. */
 #define KM_REDIAL_FINISH_NS (8 * KM_NS_PER_S)
 
 /* A candidate answered, or sent a Retry. */

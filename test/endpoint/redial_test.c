@@ -1,6 +1,7 @@
 /* A dial with several addresses of which some are wrong: out of date, or somebody else's by now. */
 #include <unistd.h>
 
+#include "base/wire.h"
 #include "endpoint/conn_impl.h"
 #include "test/endpoint/tap.h"
 
@@ -253,6 +254,76 @@ static void it_can_be_closed_in_between(void **state) {
   close_fixture(&f);
 }
 
+/* --- answers, and then silence ---------------------------------------------------------------- */
+
+static bool all_but_the_first(void *ctx, const uint8_t *data, size_t len) {
+  unsigned *seen = ctx;
+  (void)data;
+  (void)len;
+  return (*seen)++ > 0;
+}
+
+static void add_one_that_falls_silent(fixture *f, const lab_endpoint *behind, unsigned *seen) {
+  lab_tap *tap = lab_tap_open(&f->l, &behind->addr, NULL);
+  *seen = 0;
+  tap->lost = all_but_the_first;
+  tap->lost_ctx = seen;
+  add(f, &tap->addr);
+  add(f, &f->slow->addr);
+}
+
+/* The bytes of the first packet, which is an Initial, of a datagram (RFC 9000 section 17.2.2). */
+static size_t first_packet(const uint8_t *datagram, size_t len) {
+  km_rd rd = km_rd_init(datagram, len);
+  (void)km_rd_bytes(&rd, 5);                      /* flags, version */
+  (void)km_rd_bytes(&rd, km_rd_u8(&rd));          /* destination */
+  (void)km_rd_bytes(&rd, km_rd_u8(&rd));          /* source */
+  (void)km_rd_bytes(&rd, km_rd_quic_varint(&rd)); /* token */
+  (void)km_rd_bytes(&rd, km_rd_quic_varint(&rd));
+  assert_false(rd.failed);
+  return len - km_rd_left(&rd);
+}
+
+/* Whoever holds one of the addresses needs no key to begin a handshake: it passes on what another
+ * server answered, a ServerHello, and says no more. */
+static void who_answers_and_then_is_silent_is_dropped(void **state) {
+  (void)state;
+  fixture f;
+  km_udp_addr here, unused, client;
+  uint8_t buf[2048];
+  size_t len;
+  open_fixture(&f);
+  lab_endpoint *other = lab_server_open(&f.l, NULL, LAB_ECHO);
+  int front = raw_open(&here), back = raw_open(&unused);
+  add(&f, &here);
+  add(&f, &f.slow->addr);
+  lab_conn *c = dial(&f);
+  LAB_WAIT(&f.l, (len = raw_recv(front, buf, sizeof buf, &client)) > 0);
+  raw_send(back, &other->addr, buf, len);
+  len = first_packet(buf, raw_wait(&f.l, back, buf, sizeof buf));
+  memset(buf + len, 0x40, 1200 - len); /* no packet that anybody knows */
+  raw_send(front, &client, buf, 1200);
+  LAB_WAIT(&f.l, c->connected > 0 || c->closed > 0);
+  expect_right(&f, c);
+  close(front);
+  close(back);
+  close_fixture(&f);
+}
+
+/* A Retry's token goes to all, and the right one does not know it. */
+static void a_foreign_token_is_not_the_right_ones_fault(void **state) {
+  (void)state;
+  fixture f;
+  unsigned seen;
+  open_fixture(&f);
+  lab_endpoint *other = lab_server_open(&f.l, NULL, LAB_ECHO);
+  other->verdict = KM_ACCEPT_RETRY;
+  add_one_that_falls_silent(&f, other, &seen);
+  expect_right(&f, dial_until_settled(&f));
+  assert_true(seen > 1);
+  close_fixture(&f);
+}
+
 int main(int argc, char **argv) {
   cmocka_set_test_filter(argc > 1 ? argv[1] : NULL);
   const struct CMUnitTest tests[] = {
@@ -265,6 +336,8 @@ int main(int argc, char **argv) {
       cmocka_unit_test(the_time_of_the_dial_is_for_all_rounds),
       cmocka_unit_test(early_data_is_lost_with_a_round),
       cmocka_unit_test(it_can_be_closed_in_between),
+      cmocka_unit_test(who_answers_and_then_is_silent_is_dropped),
+      cmocka_unit_test(a_foreign_token_is_not_the_right_ones_fault),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
