@@ -112,21 +112,24 @@ def document(samples, machine_before, settings, skipped, peers):
 
 # --- for people ------------------------------------------------------------------------------
 
+CELL = 26  # characters of a column
+
+
 def digits(value):
     return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 
 def cell(entry, factor):
     spread = f"{digits(entry['min'] / factor)}..{digits(entry['max'] / factor)}"
-    return f"{digits(entry['median'] / factor):>6} {spread:>14}"
+    return f" {digits(entry['median'] / factor):>7} {spread:>17}"
 
 
 def show_mode(mode, peers, out):
     metrics = METRICS[mode]
-    heads = [f"{heading:>21}" for _, heading, _, _ in metrics]
+    heads = [f"{heading:>{CELL}}" for _, heading, _, _ in metrics]
     out.write(f"\n{mode:<10}{''.join(heads)}   {OURS} is\n")
     for peer, members in peers.items():
-        cells = [cell(members[m], f) if m in members else " " * 21 for m, _, f, _ in metrics]
+        cells = [cell(members[m], f) if m in members else " " * CELL for m, _, f, _ in metrics]
         times = [members[m]["ratio"] for m, _, _, _ in metrics if m in members]
         words = ["?" if x is None else f"{x:.2f}" for x in times]
         verdict = "" if peer == OURS else " / ".join(words) + " times as good"
