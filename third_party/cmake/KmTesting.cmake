@@ -40,6 +40,7 @@ function(km_add_test name)
   if(KM_VALGRIND AND NOT KM_SANITIZE AND "unit" IN_LIST arg_LABELS)
     add_test(NAME valgrind.${name} COMMAND ${KM_VALGRIND_PROGRAM} --quiet --error-exitcode=99
       --leak-check=full --errors-for-leak-kinds=definite,indirect,possible
+      --suppressions=${PROJECT_SOURCE_DIR}/test/valgrind.supp
       --track-origins=yes $<TARGET_FILE:${name}>)
     km_test_properties(valgrind.${name} valgrind 600)
   endif()
