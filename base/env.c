@@ -17,6 +17,15 @@ void *km_env_zalloc(const km_env *env, size_t count, size_t size) {
   return ptr;
 }
 
+char *km_env_strdup(const km_env *env, const char *text) {
+  size_t size = strlen(text) + 1;
+  char *copy = km_env_alloc(env, size);
+  if (copy != NULL) {
+    memcpy(copy, text, size);
+  }
+  return copy;
+}
+
 void *km_env_realloc(const km_env *env, void *ptr, size_t count, size_t size) {
   if (size != 0 && count > SIZE_MAX / size) {
     return NULL;

@@ -44,6 +44,7 @@ extern const km_env km_env_system;
 
 void *km_env_alloc(const km_env *env, size_t size);
 void *km_env_zalloc(const km_env *env, size_t count, size_t size); /* overflow-checked, zeroed */
+char *km_env_strdup(const km_env *env, const char *text); /* NULL when there is no memory */
 /* Grows an array of `size`-byte elements; overflow-checked. NULL leaves `ptr` as it was. */
 void *km_env_realloc(const km_env *env, void *ptr, size_t count, size_t size);
 void km_env_free(const km_env *env, void *ptr);

@@ -70,13 +70,8 @@ static int candidates(const km_endpoint *ep, const km_addr *addr, km_path_key *k
 }
 
 static int copy_alpn(km_conn *conn, const char *alpn) {
-  size_t size = strlen(alpn) + 1;
-  conn->alpn = km_env_alloc(&conn->ep->env, size);
-  if (conn->alpn == NULL) {
-    return KM_ERR_NOMEM;
-  }
-  memcpy(conn->alpn, alpn, size);
-  return 0;
+  conn->alpn = km_env_strdup(&conn->ep->env, alpn);
+  return conn->alpn != NULL ? 0 : KM_ERR_NOMEM;
 }
 
 static int add_first_flight(km_conn *conn, const km_path_key *keys, size_t count) {

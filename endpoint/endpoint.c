@@ -201,13 +201,10 @@ static int init_files(km_endpoint *ep, km_errinfo *err) {
     if (rv != 0) {
       return rv;
     }
-    size_t len = strlen(dir) + 1;
-    char *copy = km_env_alloc(&ep->env, len);
-    if (copy == NULL) {
+    ep->opt.qlog_dir = km_env_strdup(&ep->env, dir);
+    if (ep->opt.qlog_dir == NULL) {
       return km_fail(err, KM_ERR_NOMEM, NULL);
     }
-    memcpy(copy, dir, len);
-    ep->opt.qlog_dir = copy;
   }
   return km_quic_tls_new(&ep->tls, ep, keylog, err);
 }

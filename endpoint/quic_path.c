@@ -453,8 +453,6 @@ static int move_to_mixed(km_conn *conn, km_path *mixed) {
     return rv;
   }
   conn->mixed = mixed;
-  conn->mixed_final = false;
-  conn->reopened_tx = packets_sent(conn);
   return 0;
 }
 
@@ -475,7 +473,7 @@ void km_quic_path_reopen(km_conn *conn) {
   conn->reopened_at = now;
   int rv = fresh_mixed(conn, &mixed);
   rv = rv == 0 ? move_to_mixed(conn, mixed) : rv;
-  if (rv != 0 && uses_mixed(conn)) { /* the peer gave no more ids: as it is, then */
+  if (rv == 0 || uses_mixed(conn)) { /* where the peer gave no more ids: as it is, then */
     km_mixed_answered(conn->mixed, NULL);
     conn->mixed_final = false;
     conn->reopened_tx = packets_sent(conn);

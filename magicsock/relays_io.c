@@ -306,12 +306,10 @@ static int add(km_relays *r, const char *url, relay **ret) {
   if (i == KM_RELAYS_MAX) {
     return KM_ERR_LIMIT;
   }
-  size_t size = strlen(url) + 1;
-  char *copy = km_env_alloc(r->config.env, size);
+  char *copy = km_env_strdup(r->config.env, url);
   if (copy == NULL) {
     return KM_ERR_NOMEM;
   }
-  memcpy(copy, url, size);
   relay *e = &r->at[i];
   *e = (relay){.all = r, .url = copy, .index = (uint16_t)i, .waiting_end = &e->waiting};
   r->count = i == r->count ? i + 1 : r->count;
@@ -646,13 +644,8 @@ static int copy_text(const km_relays *r, char **ret, const char *text) {
   if (text == NULL) {
     return 0;
   }
-  size_t size = strlen(text) + 1;
-  *ret = km_env_alloc(r->config.env, size);
-  if (*ret == NULL) {
-    return KM_ERR_NOMEM;
-  }
-  memcpy(*ret, text, size);
-  return 0;
+  *ret = km_env_strdup(r->config.env, text);
+  return *ret != NULL ? 0 : KM_ERR_NOMEM;
 }
 
 static int make_parts(km_relays *r, const km_relays_config *config, km_errinfo *err) {

@@ -365,13 +365,8 @@ static int copy_url(km_relay_client *c, const char *url, km_errinfo *err) {
   if (rv != 0) {
     return rv;
   }
-  size_t size = strlen(url) + 1;
-  c->url_text = km_env_alloc(c->all->env, size);
-  if (c->url_text == NULL) {
-    return km_fail(err, KM_ERR_NOMEM, NULL);
-  }
-  memcpy(c->url_text, url, size);
-  return 0;
+  c->url_text = km_env_strdup(c->all->env, url);
+  return c->url_text != NULL ? 0 : km_fail(err, KM_ERR_NOMEM, NULL);
 }
 
 int km_relay_client_new(km_relay_client **ret, km_relay_clients *all, const char *url,
@@ -419,12 +414,10 @@ int km_relay_client_set_token(km_relay_client *c, const char *token, km_errinfo 
     return km_fail(err, KM_ERR_INVALID, "a relay's token is 1 to %d visible ASCII characters",
                    KM_RELAY_TOKEN_MAX);
   }
-  size_t size = strlen(token) + 1;
-  char *copy = km_env_alloc(c->all->env, size);
+  char *copy = km_env_strdup(c->all->env, token);
   if (copy == NULL) {
     return km_fail(err, KM_ERR_NOMEM, NULL);
   }
-  memcpy(copy, token, size);
   km_env_free(c->all->env, c->token);
   c->token = copy;
   return 0;

@@ -559,13 +559,8 @@ int km_relay_clients_new(km_relay_clients **ret, const km_relay_clients_config *
   all->tx = km_env_alloc(all->env, LWS_PRE + KM_RELAY_MAX_MESSAGE);
   int rv = all->tx != NULL ? 0 : km_fail(err, KM_ERR_NOMEM, NULL);
   if (rv == 0 && config->user_agent != NULL) {
-    size_t size = strlen(config->user_agent) + 1;
-    all->user_agent = km_env_alloc(all->env, size);
-    if (all->user_agent == NULL) {
-      rv = km_fail(err, KM_ERR_NOMEM, NULL);
-    } else {
-      memcpy(all->user_agent, config->user_agent, size);
-    }
+    all->user_agent = km_env_strdup(all->env, config->user_agent);
+    rv = all->user_agent != NULL ? 0 : km_fail(err, KM_ERR_NOMEM, NULL);
   }
   rv = rv == 0 ? km_relay_trust_new(&all->tls, all->env, config->ca_file, err) : rv;
   rv = rv == 0 ? make_context(all, err) : rv;

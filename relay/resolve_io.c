@@ -100,8 +100,7 @@ static int start_thread(query *q) {
 /* The memory is the system's: it may outlive every environment. */
 static query *query_new(const char *host, uint16_t port, int done_fd) {
   query *q = km_env_zalloc(&km_env_system, 1, sizeof *q);
-  size_t size = strlen(host) + 1;
-  if (q == NULL || (q->host = km_env_alloc(&km_env_system, size)) == NULL ||
+  if (q == NULL || (q->host = km_env_strdup(&km_env_system, host)) == NULL ||
       pthread_mutex_init(&q->lock, NULL) != 0) {
     if (q != NULL) {
       km_env_free(&km_env_system, q->host);
@@ -109,7 +108,6 @@ static query *query_new(const char *host, uint16_t port, int done_fd) {
     km_env_free(&km_env_system, q);
     return NULL;
   }
-  memcpy(q->host, host, size);
   (void)snprintf(q->service, sizeof q->service, "%u", (unsigned)port);
   q->done_fd = done_fd;
   return q;

@@ -230,11 +230,7 @@ int km_server_check_upgrade(km_server_conn *c, const char *to) {
 /* --- the login ------------------------------------------------------------------------------- */
 
 static bool keep_token(km_server_conn *c, const char *text) {
-  size_t size = strlen(text) + 1;
-  c->token = km_env_alloc(c->s->config.env, size);
-  if (c->token != NULL) {
-    memcpy(c->token, text, size);
-  }
+  c->token = km_env_strdup(c->s->config.env, text);
   return c->token != NULL;
 }
 

@@ -13,15 +13,6 @@ struct km_server_tls {
   WOLFSSL_CTX *current;
 };
 
-static char *copy(const km_env *env, const char *text) {
-  size_t size = strlen(text) + 1;
-  char *ret = km_env_alloc(env, size);
-  if (ret != NULL) {
-    memcpy(ret, text, size);
-  }
-  return ret;
-}
-
 /* wolfSSL does not say why a file could not be loaded: the usual reasons are looked at first. */
 static int check_readable(const char *path, const char *what, km_errinfo *err) {
   int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -82,8 +73,8 @@ int km_server_tls_new(km_server_tls **ret, const km_env *env, const char *cert_f
     return km_fail(err, KM_ERR_NOMEM, NULL);
   }
   tls->env = env;
-  tls->cert_file = copy(env, cert_file);
-  tls->key_file = copy(env, key_file);
+  tls->cert_file = km_env_strdup(env, cert_file);
+  tls->key_file = km_env_strdup(env, key_file);
   int rv = tls->cert_file == NULL || tls->key_file == NULL ? km_fail(err, KM_ERR_NOMEM, NULL)
                                                            : load(tls, &tls->current, err);
   if (rv != 0) {
