@@ -24,7 +24,7 @@ typedef struct km_magicsock km_magicsock;
 
 /* Datagrams of one sender that the kernel handed over together: `len` bytes in segments of
  * `segment` bytes, the last may be shorter. Valid during the callback. QUIC packets only: what the
- * first byte marks as something else (fixed bit clear) never reaches this callback. */
+ * first byte marks as something else (fixed bit clear) goes to those who watch for it. */
 typedef struct km_rx_batch {
   const uint8_t *data;
   size_t len;
@@ -139,6 +139,14 @@ void km_magicsock_send(km_magicsock *ms, km_path *path, const uint8_t *data, siz
 
 /* Sends one datagram to a source without keeping a path: Retry, version negotiation, reset. */
 void km_magicsock_reply(km_magicsock *ms, const km_path_key *to, const uint8_t *data, size_t len);
+
+/* One datagram that is no QUIC, from `from`; valid during the call. `fn` may call everything but
+ * km_magicsock_free. One watcher of a kind; NULL: none, such packets are dropped. */
+typedef void (*km_magicsock_side_fn)(void *ctx, const km_path_key *from, const uint8_t *data,
+                                     size_t len);
+void km_magicsock_watch_stun(km_magicsock *ms, km_magicsock_side_fn fn,
+                             void *ctx); /* direct ones */
+void km_magicsock_watch_disco(km_magicsock *ms, km_magicsock_side_fn fn, void *ctx);
 
 typedef struct km_magicsock_stats {
   uint64_t rx_packets, rx_bytes, rx_batches; /* of any kind; batches are the kernel's */

@@ -50,6 +50,12 @@ typedef struct km_socket {
   unsigned retries; /* in a row without a packet getting through */
 } km_socket;
 
+/* Who takes packets of a kind that is no QUIC. */
+typedef struct km_side_watch {
+  km_magicsock_side_fn fn;
+  void *ctx;
+} km_side_watch;
+
 struct km_magicsock {
   km_magicsock_config config; /* `bind` is not kept */
   const km_udp_driver *driver;
@@ -60,8 +66,13 @@ struct km_magicsock {
   km_deadline *retry;       /* the earliest retry_at; now, when wake_writers */
   bool wake_writers;        /* a socket that had a batch kept has gone */
   km_socket sockets[KM_MAGICSOCK_MAX_SOCKETS];
+  km_side_watch stun, disco;
   km_magicsock_stats stats;
 };
+
+/* Datagrams of `segment` bytes each that are no QUIC: to who watches for them. */
+void km_magicsock_side(km_magicsock *ms, const km_path_key *from, const uint8_t *data, size_t len,
+                       size_t segment);
 
 /* km_magicsock_new with a driver and system calls of the caller's choice; NULL: the default. */
 KM_NODISCARD int km_magicsock_new_with(km_magicsock **ret, const km_magicsock_config *config,

@@ -6,6 +6,7 @@
 #include "magicsock/magicsock_impl.h"
 #include "magicsock/mapped_addr.h"
 #include "magicsock/mixed.h"
+#include "magicsock/packet_kind.h"
 #include "magicsock/relays.h"
 
 /* Life */
@@ -66,6 +67,11 @@ static int make_parts(km_magicsock *ms) {
   return rv;
 }
 
+static void on_relay_side(void *ctx, const km_path_key *from, const uint8_t *data, size_t len,
+                          size_t segment) {
+  km_magicsock_side(ctx, from, data, len, segment);
+}
+
 static int make_relays(km_magicsock *ms, km_errinfo *err) {
   const km_magicsock_config *c = &ms->config;
   if (c->relay == NULL) {
@@ -78,7 +84,9 @@ static int make_relays(km_magicsock *ms, km_errinfo *err) {
       .on_rx = c->on_rx,
       .on_rx_done = c->on_rx_done,
       .on_writable = c->on_writable,
-      .ctx = c->ctx,
+      .rx_ctx = c->ctx,
+      .on_side = on_relay_side,
+      .ctx = ms,
       .rx_not_quic = &ms->stats.rx_not_quic,
   };
   return km_relays_new(&ms->relays, &config, err);
@@ -138,6 +146,31 @@ void km_magicsock_free(km_magicsock *ms) {
 
 void km_magicsock_get_stats(const km_magicsock *ms, km_magicsock_stats *ret) {
   *ret = ms->stats;
+}
+
+/* Packets that are no QUIC */
+
+void km_magicsock_side(km_magicsock *ms, const km_path_key *from, const uint8_t *data, size_t len,
+                       size_t segment) {
+  for (size_t at = 0; at < len; at += segment) {
+    size_t one = len - at < segment ? len - at : segment;
+    km_packet_kind kind = km_packet_kind_of(data + at, one);
+    if (kind == KM_PACKET_STUN && from->way == KM_WAY_DIRECT && ms->stun.fn != NULL) {
+      ms->stun.fn(ms->stun.ctx, from, data + at, one);
+    } else if (kind == KM_PACKET_DISCO && ms->disco.fn != NULL) {
+      ms->disco.fn(ms->disco.ctx, from, data + at, one);
+    }
+  }
+}
+
+void km_magicsock_watch_stun(km_magicsock *ms, km_magicsock_side_fn fn, void *ctx) {
+  ms->stun.fn = fn;
+  ms->stun.ctx = ctx;
+}
+
+void km_magicsock_watch_disco(km_magicsock *ms, km_magicsock_side_fn fn, void *ctx) {
+  ms->disco.fn = fn;
+  ms->disco.ctx = ctx;
 }
 
 /* Addresses of ours */

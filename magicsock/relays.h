@@ -20,7 +20,11 @@ typedef struct km_relays_config {
   void (*on_rx)(void *ctx, const km_rx_batch *batch);
   void (*on_rx_done)(void *ctx);
   void (*on_writable)(void *ctx);
-  void *ctx;
+  void *rx_ctx; /* of the three above */
+  /* Datagrams of `segment` bytes that are no QUIC; may be NULL. */
+  void (*on_side)(void *ctx, const km_path_key *from, const uint8_t *data, size_t len,
+                  size_t segment);
+  void *ctx;             /* of on_side */
   uint64_t *rx_not_quic; /* counts datagrams that on_rx was spared */
 } km_relays_config;
 

@@ -179,9 +179,9 @@ static void on_state(void *ctx, km_relay_client *c, km_relay_client_state state,
   if (e->up) {
     e->trouble.code = 0;
     waiting_send(e);
-    r->config.on_writable(r->config.ctx);
+    r->config.on_writable(r->config.rx_ctx);
   } else if (was_up && r->relay.on_lost != NULL) {
-    r->relay.on_lost(r->config.ctx, e->index);
+    r->relay.on_lost(r->config.rx_ctx, e->index);
   }
   replan(r);
 }
@@ -193,7 +193,7 @@ static void on_gone(void *ctx, km_relay_client *c, const km_id *peer) {
   (void)c;
   const relay *e = ctx;
   if (e->all->relay.on_gone != NULL) {
-    e->all->relay.on_gone(e->all->config.ctx, e->index, peer);
+    e->all->relay.on_gone(e->all->config.rx_ctx, e->index, peer);
   }
 }
 
@@ -212,7 +212,7 @@ static void on_client_writable(void *ctx, km_relay_client *c) {
   (void)c;
   relay *e = ctx;
   e->full = false;
-  e->all->config.on_writable(e->all->config.ctx);
+  e->all->config.on_writable(e->all->config.rx_ctx);
 }
 
 static int need_clients(km_relays *r, km_errinfo *err) {
@@ -383,13 +383,18 @@ static void on_datagrams(void *ctx, km_relay_client *c, const km_id *peer, uint8
   km_relays *r = e->all;
   km_rx_batch batch = {.segment = segment == 0 || segment > len ? len : segment, .ecn = ecn};
   fill_key(r, e->index, peer, &batch.from);
-  size_t at = 0;
-  while ((batch.len = km_packet_run(data, len, batch.segment, &at, r->config.rx_not_quic)) > 0) {
-    batch.data = data + at;
-    r->config.on_rx(r->config.ctx, &batch);
-    at += batch.len;
+  for (size_t at = 0; at < len; at += batch.len) {
+    size_t begin = at;
+    batch.len = km_packet_run(data, len, batch.segment, &at, r->config.rx_not_quic);
+    if (r->config.on_side != NULL && at > begin) {
+      r->config.on_side(r->config.ctx, &batch.from, data + begin, at - begin, batch.segment);
+    }
+    if (batch.len > 0) {
+      batch.data = data + at;
+      r->config.on_rx(r->config.rx_ctx, &batch);
+    }
   }
-  r->config.on_rx_done(r->config.ctx);
+  r->config.on_rx_done(r->config.rx_ctx);
 }
 
 /* A relay that is not connected takes what it can, for a moment; the rest is lost as on any path
@@ -496,7 +501,7 @@ static void set_home(km_relays *r, int home, int standby) {
   r->home = home;
   r->standby = standby;
   if (r->relay.on_home != NULL) {
-    r->relay.on_home(r->config.ctx);
+    r->relay.on_home(r->config.rx_ctx);
   }
 }
 

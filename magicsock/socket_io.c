@@ -286,13 +286,14 @@ static void deliver(km_socket *s, const km_udp_rx *rx) {
   batch.from.socket_generation = s->generation;
   batch.from.remote = rx->from;
   memcpy(batch.from.local_ip, rx->local_ip, sizeof batch.from.local_ip);
-  /* What the run passes over is where STUN and disco packets are to be picked up. */
-  size_t at = 0;
-  while ((batch.len = km_packet_run(rx->data, rx->len, rx->segment, &at, &ms->stats.rx_not_quic)) >
-         0) {
-    batch.data = rx->data + at;
-    ms->config.on_rx(ms->config.ctx, &batch);
-    at += batch.len;
+  for (size_t at = 0; at < rx->len; at += batch.len) {
+    size_t begin = at;
+    batch.len = km_packet_run(rx->data, rx->len, rx->segment, &at, &ms->stats.rx_not_quic);
+    km_magicsock_side(ms, &batch.from, rx->data + begin, at - begin, rx->segment);
+    if (batch.len > 0) {
+      batch.data = rx->data + at;
+      ms->config.on_rx(ms->config.ctx, &batch);
+    }
   }
 }
 

@@ -138,7 +138,7 @@ static int node_try(node *n, const km_env *env, const char *const *urls, size_t 
                                    .on_rx = on_rx,
                                    .on_rx_done = on_nothing,
                                    .on_writable = on_nothing,
-                                   .ctx = n,
+                                   .rx_ctx = n,
                                    .rx_not_quic = &n->not_quic};
   return km_relays_new(&n->r, &config, err);
 }
