@@ -24,7 +24,7 @@
 #include "base/env.h"
 #include "endpoint/blocking_rx.h"
 #include "endpoint/blocking_wait.h"
-#include "endpoint/list.h"
+#include "base/list.h"
 
 #define KM_BLOCKING_ACCEPT_QUEUE 128   /* connections that wait for km_blocking_accept */
 #define KM_BLOCKING_DATAGRAM_QUEUE 256 /* datagrams that wait for km_bconn_recv_datagram */

@@ -8,7 +8,7 @@
 #include "base/io/loop_io.h"
 #include "base/addr_counter.h"
 #include "endpoint/cid_table.h"
-#include "endpoint/list.h"
+#include "base/list.h"
 #include "endpoint/send_queue.h"
 #include "endpoint/session_cache.h"
 #include "endpoint/ticket_guard.h"

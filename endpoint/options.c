@@ -10,6 +10,10 @@ void km_endpoint_options_default(km_endpoint_options *options) {
       .size = sizeof *options,
       .relay_mode = KM_RELAY_MODE_DIAL_ONLY,
       .relay_check_ms = 1000,
+      .path_policy = KM_POLICY_PREFER_DIRECT,
+      .direct_within_ms = 10000,
+      .port_mapping = true,
+      .network_monitor = true,
       .congestion = KM_CC_CUBIC,
       .ecn = true,
       .pmtud = true,
@@ -41,6 +45,7 @@ typedef struct bound {
 static int check_bounds(const km_endpoint_options *o, km_errinfo *err) {
   const bound bounds[] = {
       {"relay_check_ms", o->relay_check_ms, 200, 60000},
+      {"direct_within_ms", o->direct_within_ms, 1, 600000},
       {"idle_timeout_ms", o->idle_timeout_ms, 1, 600000},
       {"keep_alive_ms", o->keep_alive_ms, 0, 600000},
       {"handshake_timeout_ms", o->handshake_timeout_ms, 100, 600000},
@@ -122,9 +127,18 @@ int km_options_take(km_endpoint_options *ret, const km_endpoint_options *from, k
   if (ret->congestion < KM_CC_CUBIC || ret->congestion > KM_CC_RENO) {
     return km_fail(err, KM_ERR_INVALID, "option congestion is not one of km_congestion");
   }
+  if (ret->path_policy < KM_POLICY_DEFAULT || ret->path_policy > KM_POLICY_RELAY_ONLY) {
+    return km_fail(err, KM_ERR_INVALID, "option path_policy is not one of km_path_policy");
+  }
+  if (ret->path_policy == KM_POLICY_DEFAULT) {
+    ret->path_policy = KM_POLICY_PREFER_DIRECT;
+  }
   int rv = check_bounds(ret, err);
   if (rv == 0) {
     rv = check_relays(ret, err);
+  }
+  if (rv == 0 && ret->stun_server_count > 0 && ret->stun_servers == NULL) {
+    rv = km_fail(err, KM_ERR_INVALID, "option stun_servers is NULL, but their count is not 0");
   }
   return rv != 0 ? rv : check_bind(ret, err);
 }

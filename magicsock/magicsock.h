@@ -19,6 +19,7 @@
 typedef struct km_magicsock km_magicsock;
 
 #define KM_MAGICSOCK_MAX_SOCKETS 16  /* slots, including old ones that still carry paths */
+#define KM_MAGICSOCK_MAX_SPRAY 240   /* extra sockets beside them, for guessing ports */
 #define KM_MAGICSOCK_MAX_BATCH 65535 /* bytes in one send */
 #define KM_MIXED_MAX_CANDIDATES 40   /* 32 direct + 8 relays */
 
@@ -94,14 +95,35 @@ KM_NODISCARD int km_magicsock_key(const km_magicsock *ms, const km_udp_addr *rem
  * 0, KM_ERR_NO_NETWORK (relays are not used), KM_ERR_LIMIT, KM_ERR_NOMEM, KM_ERR_BAD_RELAY_URL. */
 KM_NODISCARD int km_magicsock_relay_key(km_magicsock *ms, const char *url, const km_id *peer,
                                         km_path_key *ret);
+/* Whether this relay is one of ours, or one that a path goes through now. */
+bool km_magicsock_knows_relay(const km_magicsock *ms, const char *url);
 /* The url of a relay path; NULL for others. */
 const char *km_magicsock_relay_url(const km_magicsock *ms, const km_path_key *key);
 /* Why the relay of a path cannot be used now, in a sentence; NULL when it can, and for others. */
 const char *km_magicsock_relay_trouble(const km_magicsock *ms, const km_path_key *key);
+/* Urls of the relays of the configuration, in its order. */
+size_t km_magicsock_own_relays(const km_magicsock *ms, const char **ret, size_t cap);
+/* What probes of relays need. 0, KM_ERR_NO_NETWORK (relays are not used), KM_ERR_NOMEM or
+ * KM_ERR_RELAY_TLS. */
+struct km_relay_clients; /* relay/client.h */
+KM_NODISCARD int km_magicsock_relay_clients(km_magicsock *ms, struct km_relay_clients **ret,
+                                            km_errinfo *err);
 /* Urls of the relays at which we can be reached now: home, then its standby. */
 size_t km_magicsock_home(const km_magicsock *ms, const char **ret, size_t cap);
 /* Addresses or routes of this machine changed: relays are checked or dialled at once. */
 void km_magicsock_network_changed(km_magicsock *ms);
+/* A number for the local socket of a direct key: 0 when it is the one that km_magicsock_key takes for
+ * that address now. And the key of an address through such a socket: 0, or the errors of
+ * km_magicsock_key; KM_ERR_CLOSED when the socket is gone. */
+uint32_t km_magicsock_via(const km_magicsock *ms, const km_path_key *key);
+KM_NODISCARD int km_magicsock_key_via(const km_magicsock *ms, const km_udp_addr *remote,
+                                      uint32_t via, km_path_key *ret);
+/* Opens up to `cap` extra sockets, for ports that a NAT gives out one a socket. They receive, and
+ * send what is sent through their number. Returns how many there are now; 0 while former ones live.
+ */
+size_t km_magicsock_spray(km_magicsock *ms, uint8_t family, uint32_t *ret_vias, size_t cap);
+/* Closes those of them that no path uses; the others close when none does. */
+void km_magicsock_spray_end(km_magicsock *ms);
 /* The living path of a key, without a reference; NULL when there is none. */
 km_path *km_magicsock_find(const km_magicsock *ms, const km_path_key *key);
 /* The path of a key, made if need be, with one reference more.

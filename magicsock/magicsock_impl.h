@@ -8,11 +8,13 @@
 #include "magicsock/udp.h"
 
 /* free -> current -> old -> free; rebinding makes the current sockets of a family old, the last
- * path makes an old one free. Both can die, when their descriptor becomes useless; a dead one keeps
+ * path makes an old one free. Extra ones (km_magicsock_spray) are never current: free -> extra -> old.
+ Both can die, when their descriptor becomes useless; a dead one keeps
  * its slot as long as paths refer to it. */
 typedef enum km_socket_state {
   KM_SOCKET_FREE,
   KM_SOCKET_CURRENT,
+  KM_SOCKET_EXTRA,
   KM_SOCKET_OLD,
   KM_SOCKET_DEAD
 } km_socket_state;
@@ -39,8 +41,9 @@ typedef struct km_kept_batch {
 typedef struct km_socket {
   km_magicsock *ms;
   km_socket_state state;
-  bool busy;           /* its events are being handled: it is closed after that */
-  uint32_t generation; /* of the slot: a new one for each socket in it */
+  bool busy; /* its events are being handled: it is closed after that */
+  uint8_t slot;
+  uint32_t generation; /* a new one for each socket */
   uint32_t refs;       /* direct paths that use it */
   km_udp udp;
   km_poll *poll;
@@ -66,6 +69,9 @@ struct km_magicsock {
   km_deadline *retry;       /* the earliest retry_at; now, when wake_writers */
   bool wake_writers;        /* a socket that had a batch kept has gone */
   km_socket sockets[KM_MAGICSOCK_MAX_SOCKETS];
+  km_socket *spray; /* the slots after them, or NULL */
+  size_t spray_count;
+  uint32_t generation; /* of the last socket that was opened */
   km_side_watch stun, disco;
   km_magicsock_stats stats;
 };
@@ -84,6 +90,17 @@ KM_NODISCARD int km_magicsock_new_with(km_magicsock **ret, const km_magicsock_co
 /* Opens a socket in a free slot, current at once. KM_ERR_LIMIT when there is no slot. */
 KM_NODISCARD int km_socket_open(km_magicsock *ms, const km_udp_addr *bind, km_socket **ret,
                                 km_errinfo *err);
+/* The same in this slot, which is free. */
+KM_NODISCARD int km_socket_open_at(km_magicsock *ms, size_t slot, const km_udp_addr *bind,
+                                   km_socket_state state, km_errinfo *err);
+static inline size_t km_socket_slots(const km_magicsock *ms) {
+  return KM_MAGICSOCK_MAX_SOCKETS + ms->spray_count;
+}
+static inline km_socket *km_socket_at(const km_magicsock *ms, size_t slot) {
+  km_magicsock *m = (km_magicsock *)(uintptr_t)ms;
+  return slot < KM_MAGICSOCK_MAX_SOCKETS ? &m->sockets[slot]
+                                         : &m->spray[slot - KM_MAGICSOCK_MAX_SOCKETS];
+}
 void km_socket_close(km_socket *s);
 /* Frees the slot when nothing needs the socket any more. */
 void km_socket_settle(km_socket *s);
@@ -95,7 +112,7 @@ void km_socket_send(km_socket *s, const km_udp_tx *tx, km_path *path);
 void km_sockets_retry(void *ctx);
 
 static inline bool km_socket_is_open(const km_socket *s) {
-  return s->state == KM_SOCKET_CURRENT || s->state == KM_SOCKET_OLD;
+  return s->state == KM_SOCKET_CURRENT || s->state == KM_SOCKET_EXTRA || s->state == KM_SOCKET_OLD;
 }
 
 #endif /* KM_MAGICSOCK_MAGICSOCK_IMPL_H */

@@ -130,10 +130,8 @@ void km_magicsock_free(km_magicsock *ms) {
     return;
   }
   assert(ms->paths == NULL || km_path_table_count(ms->paths) == 0);
-  for (size_t i = 0; i < KM_MAGICSOCK_MAX_SOCKETS; i++) {
-    if (ms->sockets[i].state != KM_SOCKET_FREE) {
-      km_socket_close(&ms->sockets[i]);
-    }
+  for (size_t i = 0; i < km_socket_slots(ms); i++) {
+    km_socket_close(km_socket_at(ms, i));
   }
   if (ms->retry != NULL) {
     km_deadline_free(ms->retry);
@@ -141,6 +139,7 @@ void km_magicsock_free(km_magicsock *ms) {
   km_relays_free(ms->relays);
   km_udp_rx_pool_del(ms->config.env, ms->pool);
   km_path_table_del(ms->paths);
+  km_env_free(ms->config.env, ms->spray);
   km_env_free(ms->config.env, ms);
 }
 
@@ -311,7 +310,37 @@ int km_magicsock_key(const km_magicsock *ms, const km_udp_addr *remote, km_path_
   }
   memset(ret, 0, sizeof *ret);
   ret->way = KM_WAY_DIRECT;
-  ret->socket = (uint8_t)(s - ms->sockets);
+  ret->socket = s->slot;
+  ret->socket_generation = s->generation;
+  ret->remote = to;
+  return 0;
+}
+
+#define VIA_GENERATION 0xffffffu
+
+uint32_t km_magicsock_via(const km_magicsock *ms, const km_path_key *key) {
+  const km_socket *s = socket_for(ms, &key->remote);
+  if (s != NULL && s->slot == key->socket && s->generation == key->socket_generation) {
+    return 0;
+  }
+  return ((uint32_t)key->socket + 1) << 24 | (key->socket_generation & VIA_GENERATION);
+}
+
+int km_magicsock_key_via(const km_magicsock *ms, const km_udp_addr *remote, uint32_t via,
+                         km_path_key *ret) {
+  const km_udp_addr to = plain_address(remote);
+  size_t slot = via >> 24;
+  if (slot == 0) {
+    return km_magicsock_key(ms, remote, ret);
+  }
+  const km_socket *s = --slot < km_socket_slots(ms) ? km_socket_at(ms, slot) : NULL;
+  if (s == NULL || !km_socket_is_open(s) || s->udp.bound.family != to.family ||
+      (s->generation & VIA_GENERATION) != (via & VIA_GENERATION)) {
+    return KM_ERR_CLOSED;
+  }
+  memset(ret, 0, sizeof *ret);
+  ret->way = KM_WAY_DIRECT;
+  ret->socket = s->slot;
   ret->socket_generation = s->generation;
   ret->remote = to;
   return 0;
@@ -319,6 +348,10 @@ int km_magicsock_key(const km_magicsock *ms, const km_udp_addr *remote, km_path_
 
 int km_magicsock_relay_key(km_magicsock *ms, const char *url, const km_id *peer, km_path_key *ret) {
   return ms->relays == NULL ? KM_ERR_NO_NETWORK : km_relays_key(ms->relays, url, peer, ret);
+}
+
+bool km_magicsock_knows_relay(const km_magicsock *ms, const char *url) {
+  return ms->relays != NULL && km_relays_knows(ms->relays, url);
 }
 
 const char *km_magicsock_relay_url(const km_magicsock *ms, const km_path_key *key) {
@@ -329,6 +362,15 @@ const char *km_magicsock_relay_url(const km_magicsock *ms, const km_path_key *ke
 const char *km_magicsock_relay_trouble(const km_magicsock *ms, const km_path_key *key) {
   return ms->relays == NULL || key->way != KM_WAY_RELAY ? NULL
                                                         : km_relays_trouble(ms->relays, key->relay);
+}
+
+size_t km_magicsock_own_relays(const km_magicsock *ms, const char **ret, size_t cap) {
+  return ms->relays == NULL ? 0 : km_relays_configured(ms->relays, ret, cap);
+}
+
+int km_magicsock_relay_clients(km_magicsock *ms, struct km_relay_clients **ret, km_errinfo *err) {
+  return ms->relays == NULL ? km_fail(err, KM_ERR_NO_NETWORK, "this endpoint uses no relays")
+                            : km_relays_clients(ms->relays, ret, err);
 }
 
 size_t km_magicsock_home(const km_magicsock *ms, const char **ret, size_t cap) {

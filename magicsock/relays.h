@@ -8,6 +8,7 @@
 #include "magicsock/magicsock.h"
 
 typedef struct km_relays km_relays;
+struct km_relay_clients; /* relay/client.h */
 
 #define KM_RELAYS_MAX 64              /* known at once */
 #define KM_RELAY_WAITING_PACKETS 64   /* batches kept for a relay that is not connected */
@@ -35,6 +36,7 @@ void km_relays_free(km_relays *r);
 /* The key of `peer` behind the relay; the relay is remembered as long as a path refers to it.
  * `url` is normalised. 0, KM_ERR_LIMIT, KM_ERR_NOMEM or KM_ERR_BAD_RELAY_URL. */
 KM_NODISCARD int km_relays_key(km_relays *r, const char *url, const km_id *peer, km_path_key *ret);
+bool km_relays_knows(km_relays *r, const char *url);
 /* A path with this relay's index came or went. */
 void km_relays_ref(km_relays *r, uint16_t index);
 void km_relays_unref(km_relays *r, uint16_t index);
@@ -49,6 +51,10 @@ bool km_relays_can_send(const km_relays *r, uint16_t index);
 int km_relays_send(km_relays *r, const km_path_key *to, const uint8_t *data, size_t len,
                    size_t segment, uint8_t ecn);
 
+/* Urls of the configured relays, in their order. */
+size_t km_relays_configured(const km_relays *r, const char **ret, size_t cap);
+/* What all of them share, for probes. 0, KM_ERR_NOMEM or KM_ERR_RELAY_TLS. */
+KM_NODISCARD int km_relays_clients(km_relays *r, struct km_relay_clients **ret, km_errinfo *err);
 /* Urls of the relays at which we can be reached now, home first. */
 size_t km_relays_home(const km_relays *r, const char **ret, size_t cap);
 void km_relays_network_changed(km_relays *r);

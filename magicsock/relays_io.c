@@ -353,6 +353,26 @@ int km_relays_key(km_relays *r, const char *url, const km_id *peer, km_path_key 
   return 0;
 }
 
+size_t km_relays_configured(const km_relays *r, const char **ret, size_t cap) {
+  size_t count = r->configured < cap ? r->configured : cap;
+  for (size_t i = 0; i < count; i++) {
+    ret[i] = r->at[i].url;
+  }
+  return count;
+}
+
+int km_relays_clients(km_relays *r, km_relay_clients **ret, km_errinfo *err) {
+  int rv = need_clients(r, err);
+  if (rv == 0) {
+    *ret = r->clients;
+  }
+  return rv;
+}
+
+bool km_relays_knows(km_relays *r, const char *url) {
+  return find(r, url) != NULL;
+}
+
 void km_relays_ref(km_relays *r, uint16_t index) {
   r->at[index].paths++;
 }

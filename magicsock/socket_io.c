@@ -36,8 +36,8 @@ static void watch(km_socket *s) {
 /* Arms the deadline for the socket that is to be tried first. */
 static void arm_retry(km_magicsock *ms) {
   km_ts at = ms->wake_writers ? km_loop_now(ms->config.loop) : KM_TS_NEVER;
-  for (size_t i = 0; i < KM_MAGICSOCK_MAX_SOCKETS; i++) {
-    const km_socket *s = &ms->sockets[i];
+  for (size_t i = 0; i < km_socket_slots(ms); i++) {
+    const km_socket *s = km_socket_at(ms, i);
     if (s->wait == KM_SOCKET_WAIT_RETRY && s->retry_at < at) {
       at = s->retry_at;
     }
@@ -97,10 +97,10 @@ static void die(km_socket *s, int sys_errno) {
 }
 
 km_socket *km_socket_of(const km_magicsock *ms, const km_path_key *key) {
-  if (key->way != KM_WAY_DIRECT || key->socket >= KM_MAGICSOCK_MAX_SOCKETS) {
+  if (key->way != KM_WAY_DIRECT || key->socket >= km_socket_slots(ms)) {
     return NULL;
   }
-  const km_socket *s = &ms->sockets[key->socket];
+  const km_socket *s = km_socket_at(ms, key->socket);
   if (s->state == KM_SOCKET_FREE || s->generation != key->socket_generation ||
       s->udp.bound.family != key->remote.family) {
     return NULL;
@@ -250,8 +250,8 @@ void km_sockets_retry(void *ctx) {
   km_ts now = km_loop_now(ms->config.loop);
   bool writable = ms->wake_writers;
   ms->wake_writers = false;
-  for (size_t i = 0; i < KM_MAGICSOCK_MAX_SOCKETS; i++) {
-    km_socket *s = &ms->sockets[i];
+  for (size_t i = 0; i < km_socket_slots(ms); i++) {
+    km_socket *s = km_socket_at(ms, i);
     if (s->wait == KM_SOCKET_WAIT_RETRY && s->retry_at <= now && resume(s)) {
       writable = true;
       km_socket_settle(s);
@@ -282,7 +282,7 @@ static void deliver(km_socket *s, const km_udp_rx *rx) {
   ms->stats.rx_bytes += rx->len;
   km_rx_batch batch = {.segment = rx->segment, .ecn = rx->ecn};
   batch.from.way = KM_WAY_DIRECT;
-  batch.from.socket = (uint8_t)(s - ms->sockets);
+  batch.from.socket = s->slot;
   batch.from.socket_generation = s->generation;
   batch.from.remote = rx->from;
   memcpy(batch.from.local_ip, rx->local_ip, sizeof batch.from.local_ip);
@@ -343,18 +343,8 @@ static void on_events(void *ctx, int events) {
   km_socket_settle(s);
 }
 
-int km_socket_open(km_magicsock *ms, const km_udp_addr *bind, km_socket **ret, km_errinfo *err) {
-  km_socket *s = NULL;
-  for (size_t i = 0; i < KM_MAGICSOCK_MAX_SOCKETS && s == NULL; i++) {
-    if (ms->sockets[i].state == KM_SOCKET_FREE) {
-      s = &ms->sockets[i];
-    }
-  }
-  if (s == NULL) {
-    return km_fail(err, KM_ERR_LIMIT,
-                   "cannot bind another socket: %d are open, old ones until their paths are gone",
-                   KM_MAGICSOCK_MAX_SOCKETS);
-  }
+int km_socket_open_at(km_magicsock *ms, size_t slot, const km_udp_addr *bind, km_socket_state state,
+                      km_errinfo *err) {
   const km_udp_options options = {
       .bind = *bind, .gso = ms->config.gso, .ecn = ms->config.ecn, .calls = ms->calls};
   km_udp udp;
@@ -362,7 +352,8 @@ int km_socket_open(km_magicsock *ms, const km_udp_addr *bind, km_socket **ret, k
   if (rv != 0) {
     return rv;
   }
-  *s = (km_socket){.ms = ms, .generation = s->generation + 1, .udp = udp};
+  km_socket *s = km_socket_at(ms, slot);
+  *s = (km_socket){.ms = ms, .slot = (uint8_t)slot, .generation = ++ms->generation, .udp = udp};
   rv = km_poll_new(&s->poll, ms->config.loop, udp.fd, on_events, s);
   if (rv == 0) {
     rv = km_poll_set(s->poll, KM_POLL_READ);
@@ -375,7 +366,18 @@ int km_socket_open(km_magicsock *ms, const km_udp_addr *bind, km_socket **ret, k
     km_udp_close(&s->udp);
     return km_fail(err, rv, "cannot watch a socket");
   }
-  s->state = KM_SOCKET_CURRENT;
-  *ret = s;
+  s->state = state;
   return 0;
+}
+
+int km_socket_open(km_magicsock *ms, const km_udp_addr *bind, km_socket **ret, km_errinfo *err) {
+  for (size_t i = 0; i < KM_MAGICSOCK_MAX_SOCKETS; i++) {
+    if (ms->sockets[i].state == KM_SOCKET_FREE) {
+      *ret = &ms->sockets[i];
+      return km_socket_open_at(ms, i, bind, KM_SOCKET_CURRENT, err);
+    }
+  }
+  return km_fail(err, KM_ERR_LIMIT,
+                 "cannot bind another socket: %d are open, old ones until their paths are gone",
+                 KM_MAGICSOCK_MAX_SOCKETS);
 }

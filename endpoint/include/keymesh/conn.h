@@ -49,16 +49,38 @@ typedef struct km_close_info {
 /** The kind of way packets take. */
 typedef enum km_path_kind { KM_PATH_NONE, KM_PATH_DIRECT, KM_PATH_RELAY } km_path_kind;
 
-/** A path of a connection. */
+/** Which paths a connection may take, and what is done for it. */
+typedef enum km_path_policy {
+  KM_POLICY_DEFAULT,        /**< the endpoint's; there KM_POLICY_PREFER_DIRECT */
+  KM_POLICY_ANY,            /**< what answers first; nothing is done for a better one, and our
+                                addresses are told to nobody */
+  KM_POLICY_PREFER_DIRECT,  /**< relayed at first if need be, direct as soon as that works */
+  KM_POLICY_REQUIRE_DIRECT, /**< the same, but closed with KM_ERR_NO_DIRECT_PATH when it was not
+                                 direct for `direct_within_ms` */
+  KM_POLICY_RELAY_ONLY      /**< never direct: the peer does not learn our addresses from us */
+} km_path_policy;
+
+/** What is known of a path. */
+typedef enum km_path_state {
+  KM_PATH_UNTRIED, /**< a candidate that was not tried yet */
+  KM_PATH_PROBING, /**< asked, no answer (yet) */
+  KM_PATH_OPEN,    /**< it works in both directions */
+  KM_PATH_SUSPECT, /**< it worked, and is silent now */
+  KM_PATH_DEAD     /**< it worked once */
+} km_path_state;
+
+/** A path of a connection, or a candidate for one. */
 typedef struct km_path_info {
   km_path_kind kind;
-  bool selected;         /**< packets go here now */
-  bool validated;        /**< the peer proved that it receives here */
-  km_udp_addr remote;    /**< direct: the peer's address */
-  km_udp_addr local;     /**< direct: our socket's address */
-  const char *relay_url; /**< relay: its url, valid during the callback or until the next call */
-  uint64_t rtt_us;       /**< smoothed; 0 = not measured */
-  uint64_t tx_bytes, rx_bytes;
+  km_path_state state;
+  bool selected;          /**< packets go here now */
+  bool validated;         /**< the peer proved that it receives here */
+  km_udp_addr remote;     /**< direct: the peer's address */
+  km_udp_addr local;      /**< direct: our socket's address */
+  const char *relay_url;  /**< relay: its url, valid during the callback or until the next call */
+  uint64_t rtt_us;        /**< smoothed; 0 = not measured */
+  uint32_t loss_permille; /**< of the probes on this path, 0 to 1,000 */
+  uint64_t tx_bytes, rx_bytes; /**< of all connections of the endpoint that use it */
 } km_path_info;
 
 /** What became of early data (0-RTT). */
@@ -167,7 +189,17 @@ KM_EXPORT KM_NODISCARD int km_conn_migrate(km_conn *conn, const km_udp_addr *rem
 
 /** The path that packets take now. Returns 0 or KM_ERR_CLOSED. */
 KM_EXPORT int km_conn_path(const km_conn *conn, km_path_info *ret);
-/** All paths of the connection. Returns how many were written, at most `cap`. */
+/**
+ * Changes what paths the connection may take (see km_path_policy). KM_POLICY_RELAY_ONLY must be
+ * asked for when dialling: a connection that uses a direct path already stays there.
+ *
+ * @param direct_within_ms  for KM_POLICY_REQUIRE_DIRECT: 1 to 600,000, else ignored
+ * @return 0, KM_ERR_INVALID or KM_ERR_CLOSED
+ */
+KM_EXPORT int km_conn_set_policy(km_conn *conn, km_path_policy policy, uint32_t direct_within_ms);
+
+/** All paths of the connection and all candidates, the one in use first. Returns how many were
+ *  written, at most `cap`. */
 KM_EXPORT size_t km_conn_paths(const km_conn *conn, km_path_info *ret, size_t cap);
 
 /** Figures of a connection. */

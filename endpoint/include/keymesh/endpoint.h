@@ -125,6 +125,19 @@ typedef struct km_endpoint_options {
                                   silent for so long, 200 to 60,000; default 1,000, so that it is
                                   replaced in less than 3 s */
 
+  /** STUN servers ("host", "host:port", "[v6]:port"; 16 at most) that tell our public address; none
+   *  means the hosts of the endpoint's relays. Copied. */
+  const char *const *stun_servers;
+  size_t stun_server_count;
+
+  km_path_policy path_policy; /**< of connections that say nothing else; default
+                                   KM_POLICY_PREFER_DIRECT */
+  uint32_t direct_within_ms;  /**< for KM_POLICY_REQUIRE_DIRECT, 1 to 600,000; default 10,000 */
+  bool port_mapping;          /**< ask the router for a port (PCP, NAT-PMP, UPnP) when a connection
+                                   finds no direct path otherwise (default true) */
+  bool network_monitor;       /**< follow changes of the machine's network (default true); without
+                                   it call km_endpoint_network_changed */
+
   km_congestion congestion; /**< default KM_CC_CUBIC */
   bool prefer_post_quantum; /**< offer X25519MLKEM768 first (default false, as iroh) */
   bool ecn;                 /**< mark and report ECN (default true) */
@@ -203,8 +216,9 @@ KM_EXPORT size_t km_endpoint_bound(const km_endpoint *endpoint, km_udp_addr *ret
 
 /**
  * The address to hand to others: id, the direct addresses (a wildcard socket counts with the
- * addresses of all interfaces that are up; loopback only if there is nothing else), and the relays
- * that answer now: home first, then its standby.
+ * addresses of all interfaces that are up; loopback only if there is nothing else; what STUN servers
+ * and peers see, and a port mapping of the router), and the relays that answer now: home first, then
+ * its standby.
  * @param[out] ret  free with km_addr_free
  * @return 0, KM_ERR_CLOSED or KM_ERR_NOMEM
  */
@@ -221,7 +235,8 @@ KM_EXPORT const char *km_endpoint_home_relay(const km_endpoint *endpoint);
 
 /**
  * Tells the endpoint that the machine's network changed (an interface came or went, it woke up):
- * relays are checked, or dialled again without waiting. Harmless when nothing did.
+ * relays are checked, or dialled again without waiting, connections look for their peers everywhere
+ * again. With network_monitor the endpoint notices by itself. Harmless when nothing did.
  */
 KM_EXPORT void km_endpoint_network_changed(km_endpoint *endpoint);
 
@@ -252,7 +267,9 @@ typedef struct km_dial_options {
    *  there is one (0-RTT, RFC 9001 section 4.6). Early data can be replayed by an attacker: use it
    *  only for what may happen twice. See km_conn_early_state. */
   bool early_data;
-  uint32_t timeout_ms; /**< for the handshake; 0 = the endpoint's handshake_timeout_ms */
+  uint32_t timeout_ms;       /**< for the handshake; 0 = the endpoint's handshake_timeout_ms */
+  km_path_policy policy;     /**< KM_POLICY_DEFAULT takes the endpoint's */
+  uint32_t direct_within_ms; /**< for KM_POLICY_REQUIRE_DIRECT; 0 = the endpoint's */
 } km_dial_options;
 
 /**

@@ -1,7 +1,7 @@
-/* endpoint/list.h: the intrusive list. */
+/* base/list.h: the intrusive list. */
 #include "test_env.h"
 
-#include "endpoint/list.h"
+#include "base/list.h"
 
 typedef struct item {
   int value;

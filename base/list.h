@@ -1,6 +1,6 @@
 /* An intrusive doubly linked list. A node out of any list points to itself. */
-#ifndef KM_ENDPOINT_LIST_H
-#define KM_ENDPOINT_LIST_H
+#ifndef KM_BASE_LIST_H
+#define KM_BASE_LIST_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -50,4 +50,4 @@ static inline void km_list_take_all(km_list *to, km_list *from) {
   km_list_init(from);
 }
 
-#endif /* KM_ENDPOINT_LIST_H */
+#endif /* KM_BASE_LIST_H */
