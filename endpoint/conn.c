@@ -90,6 +90,14 @@ int km_conn_migrate(km_conn *conn, const km_udp_addr *remote, km_errinfo *err) {
   return km_quic_migrate(conn, &key, err);
 }
 
+int km_conn_set_policy(km_conn *conn, km_path_policy policy, uint32_t direct_within_ms) {
+  if (conn == NULL) {
+    return KM_ERR_INVALID;
+  }
+  return conn->state == KM_CONN_CLOSING ? KM_ERR_CLOSED
+                                        : km_quic_select_policy(conn, policy, direct_within_ms);
+}
+
 int km_conn_path(const km_conn *conn, km_path_info *ret) {
   if (conn == NULL || ret == NULL) {
     return KM_ERR_INVALID;
@@ -103,18 +111,9 @@ int km_conn_path(const km_conn *conn, km_path_info *ret) {
   return conn->state == KM_CONN_CLOSING ? KM_ERR_CLOSED : 0;
 }
 
-size_t km_conn_paths(const km_conn *conn, km_path_info *ret, size_t cap) {
-  size_t n = 0;
-  for (size_t i = 0; i < conn->path_count && n < cap; i++) {
-    const km_path *path = conn->paths[i].path;
-    if (path->key.way == KM_WAY_MIXED) {
-      path = km_mixed_current(path);
-    }
-    if (path != NULL) {
-      km_quic_path_info(conn, path, &ret[n++]);
-    }
-  }
-  return n;
+static uint64_t age_us(const km_conn *conn) {
+  uint64_t started_us = (km_endpoint_now(conn->ep) - conn->started) / 1000;
+  return conn->reported_connected ? started_us - conn->handshake_us : 0;
 }
 
 int km_conn_get_stats(const km_conn *conn, km_conn_stats *ret) {
@@ -154,6 +153,7 @@ int km_conn_get_stats(const km_conn *conn, km_conn_stats *ret) {
       .group = conn->group,
       .resumed = conn->progress.resumed,
       .ecn = conn->ecn_seen,
+      .age_us = age_us(conn),
   };
   memcpy(ret, &s, ret->size < sizeof s ? ret->size : sizeof s);
   return 0;

@@ -6,6 +6,9 @@
 #include <ngtcp2/ngtcp2_crypto.h>
 
 #include "endpoint/endpoint_impl.h"
+#include "endpoint/explain.h"
+#include "endpoint/explain_notes.h"
+#include "endpoint/quic_select.h"
 #include "endpoint/stream_sched.h"
 
 #define KM_CONN_MAX_PATHS 8     /* as iroh (iroh/src/socket.rs) */
@@ -98,6 +101,8 @@ struct km_conn {
   uint64_t seek_wait;       /* the last pause before that */
   size_t seek_index;        /* of the candidate that is next */
   km_ts prune_at;
+  km_conn_select select;
+  km_conn_notes notes; /* for explanations */
 
   struct km_stream *streams; /* all, newest first */
   size_t stream_count;
@@ -206,10 +211,13 @@ void km_quic_path_accepted(km_conn *conn, km_quic_path *known, const km_path_key
                            size_t bytes);
 void km_quic_path_settle(km_conn *conn); /* the handshake is done: no more first flights */
 void km_quic_path_reopen(km_conn *conn); /* client: its path is dead: to all candidates again */
-void km_quic_path_network_changed(km_conn *conn); /* a direct way may be there again */
-void km_quic_path_timeout(km_conn *conn);         /* reopens what is silent, seeks a direct way */
-void km_quic_path_check(km_conn *conn);           /* reports a change of path */
-void km_quic_path_prune(km_conn *conn);           /* lets go of paths out of use */
+/* A direct way may be there again; `moved`: the one in use is probably gone. */
+void km_quic_path_network_changed(km_conn *conn, bool moved);
+bool km_quic_path_is_open_first_flight(const km_conn *conn); /* to all candidates, no answer yet */
+km_ts km_quic_path_last_heard(const km_conn *conn);          /* on the path in use */
+void km_quic_path_timeout(km_conn *conn); /* reopens what is silent, seeks a direct way */
+void km_quic_path_check(km_conn *conn);   /* reports a change of path */
+void km_quic_path_prune(km_conn *conn);   /* lets go of paths out of use */
 void km_quic_paths_clear(km_conn *conn);
 void km_quic_path_validated(km_conn *conn, const ngtcp2_path *path, bool ok);
 void km_quic_path_info(const km_conn *conn, const km_path *path, km_path_info *ret);

@@ -28,6 +28,7 @@ int km_conn_new(km_endpoint *ep, bool is_client, km_conn **ret) {
   conn->started = km_endpoint_now(ep);
   conn->tls_free_at = conn->prune_at = conn->patience = conn->seek_at = KM_TS_NEVER;
   conn->keep_alive_ms = ep->opt.keep_alive_ms;
+  km_quic_select_init(conn);
   conn->cipher = conn->group = "";
   km_list_init(&conn->all);
   km_list_init(&conn->dirty);
@@ -74,6 +75,7 @@ void km_conn_free(km_conn *conn) {
   km_endpoint *ep = conn->ep;
   km_conn_leave_half_open(conn);
   km_conn_forget_cids(conn);
+  km_quic_select_leave(conn);
   km_quic_paths_clear(conn);
   km_conn_drop_datagrams(conn);
   ngtcp2_conn_del(conn->quic);
@@ -87,6 +89,7 @@ void km_conn_free(km_conn *conn) {
   ep->established_count -= conn->reported_connected ? 1 : 0;
   km_env_free(&ep->env, conn->alpn);
   km_env_free(&ep->env, conn->close_reason);
+  km_conn_notes_clear(&conn->notes, &ep->env);
   km_redial_forget(conn);
   km_env_free(&ep->env, conn);
 }
@@ -120,6 +123,9 @@ void km_conn_update_timer(km_conn *conn) {
   }
   if (conn->seek_at < at) {
     at = conn->seek_at;
+  }
+  if (km_quic_select_deadline(conn) < at) {
+    at = km_quic_select_deadline(conn);
   }
   km_endpoint_set_timer(conn->ep, &conn->timer, at);
 }
@@ -162,6 +168,7 @@ void km_conn_flush(km_conn *conn) {
     km_quic_write(conn);
   }
   if (conn->state != KM_CONN_CLOSING) {
+    km_quic_select_written(conn);
     free_tls_if_due(conn);
     km_quic_path_check(conn);
     if (conn->prune_at <= km_endpoint_now(conn->ep)) {
@@ -209,6 +216,9 @@ bool km_conn_report_connected(km_conn *conn) {
   ep->established_count++;
   conn->handshake_us = (km_endpoint_now(ep) - conn->started) / 1000;
   conn->current = km_quic_path_current(conn);
+  km_conn_note_event(conn, KM_EXPLAIN_EVENT_CONNECTED,
+                     conn->current == NULL ? NULL : &conn->current->key, 0);
+  km_quic_select_path_changed(conn);
   CONN_LOG(conn, KM_LOG_INFO, KM_LOGC_QUIC, "connected", "side=%s alpn=%s handshake_us=%llu%s",
            conn->is_client ? "client" : "server", conn->alpn,
            (unsigned long long)conn->handshake_us, conn->progress.resumed ? " resumed" : "");

@@ -36,13 +36,18 @@ static int check(const km_endpoint *ep, km_conn **ret, const km_addr *addr, cons
 #define MAX_CANDIDATES (KM_ADDR_MAX_DIRECT + KM_ADDR_MAX_RELAYS)
 
 /* The ways to try: every address that a socket of ours can send to, and every relay. */
-static int candidates(const km_endpoint *ep, const km_addr *addr, km_path_key *keys,
+static int candidates(const km_endpoint *ep, const km_addr *addr, bool direct, km_path_key *keys,
                       size_t *ret_count, km_errinfo *err) {
   size_t count = 0;
-  size_t given = km_addr_udp_count(addr);
+  size_t given = direct ? km_addr_udp_count(addr) : 0;
   size_t relays = km_addr_relay_count(addr);
   for (size_t i = 0; i < given && count < KM_ADDR_MAX_DIRECT; i++) {
-    if (km_magicsock_key(ep->ms, km_addr_udp_at(addr, i), &keys[count]) == 0) {
+    const km_udp_addr *at = km_addr_udp_at(addr, i);
+    km_udp_addr v6;
+    if (km_gather_translate(km_remotes_gather(ep->remotes), at, &v6)) {
+      at = &v6;
+    }
+    if (km_magicsock_key(ep->ms, at, &keys[count]) == 0) {
       count++;
     }
   }
@@ -62,11 +67,19 @@ static int candidates(const km_endpoint *ep, const km_addr *addr, km_path_key *k
                    "(IPv6 without an IPv6 socket, or the other way round)",
                    given);
   }
-  return km_fail(err, KM_ERR_NO_ADDRESS,
-                 relays > 0
-                     ? "the address has only relays, and none of them can be used: relays are "
-                       "disabled, or their urls are not http or https"
-                     : "no address is known for the peer: give a ticket or an address");
+  return km_fail(
+      err, KM_ERR_NO_ADDRESS,
+      !direct && relays == 0 ? "the policy is relays only, and no relay of the peer's is known"
+      : relays > 0 ? "the address has only relays, and none of them can be used: relays are "
+                     "disabled, or their urls are not http or https"
+                   : "no address is known for the peer: give a ticket or an address");
+}
+
+/* So that our own address is known by the time that the peer is to be told of it. */
+static void learn_relays(const km_endpoint *ep, const km_addr *addr) {
+  for (size_t i = 0; i < km_addr_relay_count(addr); i++) {
+    km_gather_learn_relay(km_remotes_gather(ep->remotes), km_addr_relay_at(addr, i));
+  }
 }
 
 static int copy_alpn(km_conn *conn, const char *alpn) {
@@ -90,9 +103,6 @@ int km_endpoint_dial(km_endpoint *ep, km_conn **ret, const km_addr *addr, const 
   km_path_key keys[MAX_CANDIDATES];
   size_t count = 0;
   int rv = check(ep, ret, addr, alpn, options, err);
-  if (rv == 0) {
-    rv = candidates(ep, addr, keys, &count, err);
-  }
   if (rv != 0) {
     return rv;
   }
@@ -100,10 +110,21 @@ int km_endpoint_dial(km_endpoint *ep, km_conn **ret, const km_addr *addr, const 
   if (options != NULL) {
     memcpy(&opt, options, options->size < sizeof opt ? options->size : sizeof opt);
   }
+  km_path_policy policy = opt.policy == KM_POLICY_DEFAULT ? ep->opt.path_policy : opt.policy;
+  rv = candidates(ep, addr, policy != KM_POLICY_RELAY_ONLY, keys, &count, err);
+  if (rv != 0) {
+    return rv;
+  }
   km_conn *conn;
   rv = km_conn_new(ep, true, &conn);
   if (rv != 0) {
     return km_fail(err, rv, NULL);
+  }
+  if (km_quic_select_policy(conn, policy, opt.direct_within_ms) != 0) {
+    km_conn_free(conn);
+    return km_fail(err, KM_ERR_INVALID,
+                   "km_dial_options: no such policy, or direct_within_ms is "
+                   "not 1 to 600,000");
   }
   conn->remote_id = *km_addr_id(addr);
   km_conn_take_callbacks(&conn->cb, callbacks);
@@ -125,6 +146,10 @@ int km_endpoint_dial(km_endpoint *ep, km_conn **ret, const km_addr *addr, const 
   }
   EP_LOG(ep, KM_LOG_DEBUG, KM_LOGC_ENDPOINT, &conn->remote_id, NULL, "dial",
          "alpn=%s candidates=%zu", alpn, count);
+  if (policy != KM_POLICY_RELAY_ONLY && policy != KM_POLICY_ANY &&
+      ep->opt.relay_mode != KM_RELAY_MODE_DISABLED) {
+    learn_relays(ep, addr);
+  }
   km_conn_mark_dirty(conn);
   *ret = conn;
   return 0;
@@ -143,6 +168,7 @@ int km_endpoint_rebind(km_endpoint *ep, const km_udp_addr *bind, km_errinfo *err
   if (rv != 0) {
     return rv;
   }
+  km_remotes_rebound(ep->remotes, to->family);
   for (km_list *n = ep->conns.next; n != &ep->conns; n = n->next) {
     km_conn *conn = KM_LIST_ITEM(n, km_conn, all);
     const km_path *path = km_quic_path_current(conn);

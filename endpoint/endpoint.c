@@ -122,6 +122,7 @@ static void on_writable(void *ctx) {
 /* --- opening --------------------------------------------------------------------------------- */
 
 static void free_parts(km_endpoint *ep) {
+  km_endpoint_close_remotes(ep);
   km_magicsock_free(ep->ms);
   km_deadline_free(ep->deadline);
   km_defer_free(ep->defer);
@@ -292,6 +293,7 @@ int km_endpoint_open(km_endpoint **ret, km_loop *loop, const km_endpoint_options
 static void run_on_closed(void *ctx) {
   km_endpoint *ep = ctx;
   EP_LOG(ep, KM_LOG_INFO, KM_LOGC_ENDPOINT, NULL, NULL, "closed", "%s", "");
+  km_endpoint_close_remotes(ep);
   km_magicsock_free(ep->ms);
   ep->ms = NULL;
   if (ep->opt.callbacks.on_closed != NULL) {
@@ -350,16 +352,17 @@ int km_endpoint_addr(km_endpoint *ep, km_addr **ret) {
   if (ep->state != KM_ENDPOINT_OPEN) {
     return KM_ERR_CLOSED;
   }
-  km_udp_addr direct[KM_ADDR_MAX_DIRECT];
-  size_t count = km_magicsock_candidates(ep->ms, direct, KM_ADDR_MAX_DIRECT);
+  km_candidate direct[KM_DISCO_MAX_CANDIDATES];
+  size_t count =
+      km_gather_candidates(km_remotes_gather(ep->remotes), direct, KM_DISCO_MAX_CANDIDATES);
   km_addr *addr;
   int rv = km_addr_new(&addr, &ep->id);
   if (rv != 0) {
     return rv;
   }
   for (size_t i = 0; rv != KM_ERR_NOMEM && i < count; i++) {
-    rv =
-        km_addr_add_udp(addr, &direct[i]); /* one too many, or without a port: others are as good */
+    rv = km_addr_add_udp(addr,
+                         &direct[i].addr); /* one too many, or without a port: others are as good */
   }
   const char *relays[KM_ADDR_MAX_RELAYS];
   count = km_magicsock_home(ep->ms, relays, KM_ADDR_MAX_RELAYS);
@@ -395,6 +398,15 @@ int km_endpoint_get_stats(const km_endpoint *ep, km_endpoint_stats *ret) {
     s.rx_dropped += ms.rx_not_quic + ms.rx_truncated;
     s.tx_blocked = ms.tx_blocked;
     s.tx_errors = ms.tx_errors;
+  }
+  if (ep->remotes != NULL) {
+    km_disco_box_stats disco;
+    km_remotes_get_stats(ep->remotes, &disco);
+    km_remotes_count_attempts(ep->remotes, &s.punch_attempts, &s.punch_successes);
+    s.disco_opened = disco.opened;
+    s.disco_strangers = disco.strangers;
+    s.disco_forged = disco.forged;
+    s.disco_replayed = disco.replayed;
   }
   memcpy(ret, &s, ret->size < sizeof s ? ret->size : sizeof s);
   return 0;

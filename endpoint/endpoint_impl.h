@@ -14,6 +14,8 @@
 #include "endpoint/ticket_guard.h"
 #include "base/timer_heap.h"
 #include "magicsock/magicsock.h"
+#include "magicsock/netmon.h"
+#include "magicsock/remote.h"
 
 #define KM_ENDPOINT_MAX_PROTOCOLS 64
 #define KM_ENDPOINT_TX_BYTES 65536       /* one batch of packets */
@@ -66,6 +68,9 @@ struct km_endpoint {
   size_t protocol_count;
 
   km_magicsock *ms;
+  km_remotes *remotes;
+  struct km_net_measure *measure; /* net_report.c; NULL: none is under way */
+  km_netmon *netmon; /* NULL: not wanted, or the system has none */
   km_deadline *deadline;
   km_defer *defer;
   km_timer_heap timers;
@@ -99,6 +104,12 @@ struct km_endpoint {
 
 struct km_conn;
 
+/* net_report.c */
+void km_endpoint_cancel_net_report(km_endpoint *ep);
+/* network.c */
+KM_NODISCARD int km_endpoint_open_remotes(km_endpoint *ep, const char *const *relay_urls,
+                                          size_t count, km_errinfo *err);
+void km_endpoint_close_remotes(km_endpoint *ep);
 /* relays.c */
 /* Opens the magicsock with the relays of the options. */
 KM_NODISCARD int km_endpoint_open_magicsock(km_endpoint *ep, km_magicsock_config *config,

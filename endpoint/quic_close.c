@@ -114,6 +114,9 @@ static void write_text(km_conn *conn) {
                    info->origin == KM_CLOSE_REMOTE_TRANSPORT ? "the peer" : "we", code,
                    detail[0] == '\0' ? "" : ": ", detail);
     break;
+  case KM_ERR_NO_DIRECT_PATH:
+    km_explain_no_direct_path(conn, text, cap);
+    break;
   default:
     (void)snprintf(text, cap, "%s", km_strerror(info->error));
     break;

@@ -254,6 +254,7 @@ void km_quic_timeout(km_conn *conn) {
   }
   if (conn->state != KM_CONN_CLOSING) {
     km_quic_path_timeout(conn);
+    km_quic_select_timeout(conn);
   }
   km_conn_mark_dirty(conn);
 }

@@ -118,6 +118,7 @@ static int handshake_confirmed(ngtcp2_conn *quic, void *user_data) {
   (void)quic;
   km_conn *conn = user_data;
   conn->progress.confirmed = true;
+  conn->select.again_at = km_endpoint_now(conn->ep); /* now it may move */
   return 0;
 }
 

@@ -13,7 +13,7 @@
 #define PRUNE_AFTER_PTOS 3u
 #define SILENT_PTOS 3u
 #define HEARD_NS (10 * KM_NS_PER_MS) /* how exactly the last genuine packet is remembered */
-#define SILENT_DIRECT_NS KM_NS_PER_S
+#define SILENT_DIRECT_NS (400 * KM_NS_PER_MS)
 #define REOPEN_NS KM_NS_PER_S /* between two times that all candidates are tried */
 #define SEEK_MIN_NS KM_NS_PER_S
 #define SEEK_MAX_NS (60 * KM_NS_PER_S)
@@ -272,6 +272,7 @@ void km_quic_path_accepted(km_conn *conn, km_quic_path *known, const km_path_key
   known->last_rx = km_endpoint_now(conn->ep);
   if (path != NULL) {
     km_path_received(path, 1, bytes);
+    km_quic_select_heard(conn, &path->key);
   }
 }
 
@@ -296,6 +297,15 @@ static bool uses_mixed(const km_conn *conn) {
   return cp != NULL && cp->path == conn->mixed;
 }
 
+bool km_quic_path_is_open_first_flight(const km_conn *conn) {
+  return uses_mixed(conn) && !conn->mixed_final;
+}
+
+km_ts km_quic_path_last_heard(const km_conn *conn) {
+  const km_quic_path *cp = in_use(conn);
+  return cp == NULL ? 0 : cp->last_rx;
+}
+
 void km_quic_path_check(km_conn *conn) {
   if (conn->state != KM_CONN_CONNECTED || !conn->progress.completed) {
     return;
@@ -306,10 +316,12 @@ void km_quic_path_check(km_conn *conn) {
   }
   conn->current = now;
   conn->migrations++;
+  km_conn_note_event(conn, KM_EXPLAIN_EVENT_PATH, &now->key, 0);
   conn->prune_at = km_endpoint_now(conn->ep) + PRUNE_AFTER_MIN_NS +
                    PRUNE_AFTER_PTOS * ngtcp2_conn_get_pto2(conn->quic);
   CONN_LOG(conn, KM_LOG_INFO, KM_LOGC_PATH, "selected", "changes=%llu",
            (unsigned long long)conn->migrations);
+  km_quic_select_path_changed(conn);
   if (conn->cb.on_path != NULL) {
     km_path_info info;
     km_quic_path_info(conn, now, &info);
@@ -349,10 +361,13 @@ void km_quic_path_validated(km_conn *conn, const ngtcp2_path *path, bool ok) {
   if (cp->path == conn->probing) {
     conn->probing = NULL;
     if (!ok) {
+      km_conn_note_event(conn, KM_EXPLAIN_EVENT_MOVE_FAILED, &cp->path->key, 0);
       km_log_level level = conn->seek_wait > 0 ? KM_LOG_DEBUG : KM_LOG_WARN; /* only tried */
       CONN_LOG(conn, level, KM_LOGC_PATH, "validation-failed", "%s",
                "the peer did not answer on the new path; staying on the old one");
+      km_quic_select_avoid(conn, &cp->path->key);
     }
+    conn->select.again_at = km_endpoint_now(conn->ep); /* another may be better by now */
   }
 }
 
@@ -410,8 +425,10 @@ int km_quic_migrate(km_conn *conn, const km_path_key *key, km_errinfo *err) {
   km_conn_mark_dirty(conn);
   if (rv != 0) {
     conn->prune_at = km_endpoint_now(conn->ep);
+    km_conn_note_event(conn, KM_EXPLAIN_EVENT_MOVE_REFUSED, key, 0);
     return migration_error(rv, err);
   }
+  km_conn_note_event(conn, KM_EXPLAIN_EVENT_MOVE_TRIED, key, 0);
   /* ngtcp2 goes at once to a path that it validated before: then no result follows. */
   const km_quic_path *used = in_use(conn);
   conn->probing = used != NULL && used->path == path ? NULL : path;
@@ -420,21 +437,55 @@ int km_quic_migrate(km_conn *conn, const km_path_key *key, km_errinfo *err) {
 
 /* --- when a way is lost, or a better one may be there ----------------------------------------- */
 
-/* The same candidates, through the sockets of now. */
-static int fresh_mixed(const km_conn *conn, km_path **ret) {
-  km_path_key keys[KM_MIXED_MAX_CANDIDATES];
-  size_t count = 0;
+typedef struct key_list {
+  km_path_key at[KM_MIXED_MAX_CANDIDATES];
+  size_t count;
+} key_list;
+
+static void add_key(key_list *list, const km_path_key *key) {
+  for (size_t i = 0; i < list->count; i++) {
+    if (km_path_key_matches(&list->at[i], key)) {
+      return;
+    }
+  }
+  if (list->count < KM_MIXED_MAX_CANDIDATES) {
+    list->at[list->count++] = *key;
+  }
+}
+
+/* The candidates of the dial, through the sockets of now. */
+static void add_given(const km_conn *conn, key_list *list) {
   for (size_t i = 0; i < km_mixed_count(conn->mixed); i++) {
-    keys[count] = km_mixed_at(conn->mixed, i)->key;
-    if (keys[count].way == KM_WAY_DIRECT) {
-      const km_udp_addr remote = keys[count].remote;
-      if (km_magicsock_key(conn->ep->ms, &remote, &keys[count]) != 0) {
+    km_path_key key = km_mixed_at(conn->mixed, i)->key;
+    if (key.way == KM_WAY_DIRECT) {
+      const km_udp_addr remote = key.remote;
+      if (km_magicsock_key(conn->ep->ms, &remote, &key) != 0) {
         continue; /* no socket of that family any more */
       }
     }
-    count++;
+    add_key(list, &key);
   }
-  return count == 0 ? KM_ERR_NO_NETWORK : km_mixed_new(conn->ep->ms, keys, count, ret);
+}
+
+/* And what was found since. */
+static void add_found(const km_conn *conn, key_list *list) {
+  const km_remote_user *user = &conn->select.user;
+  const km_punch *punch = km_remote_punch(user);
+  km_path_key key;
+  for (size_t i = 0; km_remote_relay_at(user, i, &key); i++) {
+    add_key(list, &key);
+  }
+  if (punch == NULL || !km_quic_select_may_be_direct(conn)) {
+    return;
+  }
+  km_punch_way_info ways[KM_PUNCH_MAX_WAYS];
+  size_t count = km_punch_ways(punch, ways, KM_PUNCH_MAX_WAYS);
+  for (size_t i = 0; i < count; i++) {
+    bool worked = ways[i].opened_at != KM_TS_NEVER || ways[i].heard_at != KM_TS_NEVER;
+    if (worked && km_remote_key(user, &ways[i].way, &key) == 0) {
+      add_key(list, &key);
+    }
+  }
 }
 
 /* The candidate that answers first is taken, and is final as after the handshake. It is another
@@ -456,12 +507,41 @@ static int move_to_mixed(km_conn *conn, km_path *mixed) {
   return 0;
 }
 
+static void reopen_to(km_conn *conn, const key_list *list) {
+  km_ts now = km_endpoint_now(conn->ep);
+  const km_path *left = km_quic_path_current(conn);
+  km_path *mixed;
+  if (left != NULL && left->key.way == KM_WAY_DIRECT) {
+    km_quic_select_avoid(conn, &left->key);
+  }
+  km_conn_note_event(conn, KM_EXPLAIN_EVENT_LOST, left == NULL ? NULL : &left->key, 0);
+  km_conn_note_event(conn, KM_EXPLAIN_EVENT_REOPENED, NULL, (uint32_t)list->count);
+  conn->reopened_at = now;
+  int rv = km_mixed_new(conn->ep->ms, list->at, list->count, &mixed);
+  rv = rv == 0 ? move_to_mixed(conn, mixed) : rv;
+  if (rv == 0 || uses_mixed(conn)) { /* where the peer gave no more ids: as it is, then */
+    km_mixed_answered(conn->mixed, NULL);
+    conn->mixed_final = false;
+    conn->reopened_tx = packets_sent(conn);
+  }
+  CONN_LOG(conn, KM_LOG_INFO, KM_LOGC_PATH, rv == 0 ? "reopened" : "reopen-failed",
+           "candidates=%zu code=%d", list->count, rv);
+  conn->prune_at = now + PRUNE_AFTER_MIN_NS;
+  conn->seek_wait = SEEK_AFTER_LOSS_NS / 2; /* it doubles */
+  conn->seek_at = KM_TS_NEVER;
+  km_conn_mark_dirty(conn);
+}
+
 void km_quic_path_reopen(km_conn *conn) {
   km_ts now = km_endpoint_now(conn->ep);
-  km_path *mixed;
-  if (!conn->is_client || !conn->progress.confirmed || conn->mixed == NULL || conn->in_quic ||
-      (uses_mixed(conn) && km_mixed_count(conn->mixed) < 2)) {
+  if (!conn->is_client || !conn->progress.confirmed || conn->mixed == NULL || conn->in_quic) {
     return;
+  }
+  key_list list = {.count = 0};
+  add_given(conn, &list);
+  add_found(conn, &list);
+  if (list.count == 0 || (uses_mixed(conn) && list.count < 2)) {
+    return; /* there is nowhere else to go */
   }
   if (uses_mixed(conn) && !conn->mixed_final) {
     km_mixed_answered(conn->mixed, NULL); /* open already: once more to all */
@@ -470,19 +550,7 @@ void km_quic_path_reopen(km_conn *conn) {
   if (conn->reopened_at != 0 && now - conn->reopened_at < REOPEN_NS) {
     return;
   }
-  conn->reopened_at = now;
-  int rv = fresh_mixed(conn, &mixed);
-  rv = rv == 0 ? move_to_mixed(conn, mixed) : rv;
-  if (rv == 0 || uses_mixed(conn)) { /* where the peer gave no more ids: as it is, then */
-    km_mixed_answered(conn->mixed, NULL);
-    conn->mixed_final = false;
-    conn->reopened_tx = packets_sent(conn);
-  }
-  CONN_LOG(conn, KM_LOG_INFO, KM_LOGC_PATH, rv == 0 ? "reopened" : "reopen-failed", "code=%d", rv);
-  conn->prune_at = now + PRUNE_AFTER_MIN_NS;
-  conn->seek_wait = SEEK_AFTER_LOSS_NS / 2; /* it doubles */
-  conn->seek_at = KM_TS_NEVER;
-  km_conn_mark_dirty(conn);
+  reopen_to(conn, &list);
 }
 
 /* Nothing was heard for as long as two probes take (RFC 9002 section 6.2): the way may be dead
@@ -519,7 +587,7 @@ static const km_path *next_direct(km_conn *conn) {
 
 static void seek_direct(km_conn *conn, km_ts now) {
   const km_path *path = km_quic_path_current(conn), *direct;
-  if (path == NULL || path->key.way != KM_WAY_RELAY) {
+  if (path == NULL || path->key.way != KM_WAY_RELAY || !km_quic_select_probes(conn)) {
     conn->seek_at = KM_TS_NEVER;
     conn->seek_wait = 0;
     return;
@@ -543,6 +611,9 @@ static void seek_direct(km_conn *conn, km_ts now) {
 
 void km_quic_path_timeout(km_conn *conn) {
   km_ts now = km_endpoint_now(conn->ep);
+  if (conn->progress.completed && is_silent(conn, now)) {
+    km_quic_select_silent(conn);
+  }
   if (!conn->is_client || !conn->progress.completed || conn->mixed == NULL) {
     conn->seek_at = KM_TS_NEVER;
     return;
@@ -559,56 +630,15 @@ void km_quic_path_timeout(km_conn *conn) {
   }
 }
 
-void km_quic_path_network_changed(km_conn *conn) {
-  if (conn->is_client && conn->progress.completed) {
-    conn->seek_wait = 0;
-    conn->seek_at = km_endpoint_now(conn->ep);
-    km_conn_mark_dirty(conn);
+void km_quic_path_network_changed(km_conn *conn, bool moved) {
+  if (!conn->is_client || !conn->progress.completed) {
+    return;
   }
-}
-
-/* --- words and figures ----------------------------------------------------------------------- */
-
-void km_quic_path_info(const km_conn *conn, const km_path *path, km_path_info *ret) {
-  memset(ret, 0, sizeof *ret);
-  ret->kind = path->key.way == KM_WAY_DIRECT  ? KM_PATH_DIRECT
-              : path->key.way == KM_WAY_RELAY ? KM_PATH_RELAY
-                                              : KM_PATH_NONE;
-  if (path->key.way == KM_WAY_DIRECT) {
-    ret->remote = path->key.remote;
+  conn->seek_wait = 0;
+  conn->seek_at = km_endpoint_now(conn->ep);
+  if (moved) {
+    conn->reopened_at = 0;
+    km_quic_path_reopen(conn);
   }
-  ret->relay_url = km_magicsock_relay_url(conn->ep->ms, &path->key);
-  ret->local = km_magicsock_local_of(conn->ep->ms, path);
-  ret->tx_bytes = path->tx_bytes;
-  ret->rx_bytes = path->rx_bytes;
-  ret->selected = path == km_quic_path_current(conn);
-  for (size_t i = 0; i < conn->path_count; i++) {
-    if (concrete(conn->paths[i].path) == path) {
-      ret->validated = conn->paths[i].validated;
-    }
-  }
-  if (ret->selected) {
-    ngtcp2_conn_info info;
-    ngtcp2_conn_get_conn_info2(conn->quic, &info);
-    ret->rtt_us = info.min_rtt == UINT64_MAX ? 0 : info.smoothed_rtt / 1000;
-  }
-}
-
-void km_path_text(const km_magicsock *ms, const km_path *path, char buf[KM_PATH_TEXT_CAP]) {
-  const char *url = km_magicsock_relay_url(ms, &path->key);
-  if (url != NULL) {
-    (void)snprintf(buf, KM_PATH_TEXT_CAP, "relay %s", url);
-  } else if (path->key.way != KM_WAY_DIRECT ||
-             km_udp_addr_format(&path->key.remote, buf, KM_PATH_TEXT_CAP) < 0) {
-    (void)snprintf(buf, KM_PATH_TEXT_CAP, "%s", "first-flight");
-  }
-}
-
-const char *km_conn_path_text(const km_conn *conn, char buf[KM_PATH_TEXT_CAP]) {
-  const km_path *path = km_quic_path_current(conn);
-  if (path == NULL) {
-    return NULL;
-  }
-  km_path_text(conn->ep->ms, path, buf);
-  return buf;
+  km_conn_mark_dirty(conn);
 }

@@ -69,6 +69,9 @@ km_udp_addr km_endpoint_source(const km_path_key *from) {
 
 static void on_home(void *ctx) {
   km_endpoint *ep = ctx;
+  if (ep->remotes != NULL) {
+    km_remotes_local_changed(ep->remotes);
+  }
   if (ep->state == KM_ENDPOINT_OPEN && ep->opt.callbacks.on_home_relay != NULL) {
     ep->opt.callbacks.on_home_relay(ep->opt.ctx, ep);
   }
@@ -114,6 +117,9 @@ int km_endpoint_open_magicsock(km_endpoint *ep, km_magicsock_config *config, km_
     config->relay = ep->opt.relay_mode == KM_RELAY_MODE_DISABLED ? NULL : &relay;
     rv = km_magicsock_new(&ep->ms, config, err);
   }
+  if (rv == 0) {
+    rv = km_endpoint_open_remotes(ep, (const char *const *)urls.at, urls.count, err);
+  }
   urls_clear(&urls);
   return rv;
 }
@@ -128,13 +134,4 @@ const char *km_endpoint_home_relay(const km_endpoint *ep) {
 
 bool km_endpoint_online(const km_endpoint *ep) {
   return km_endpoint_home_relay(ep) != NULL;
-}
-
-void km_endpoint_network_changed(km_endpoint *ep) {
-  if (ep != NULL && ep->state == KM_ENDPOINT_OPEN) {
-    km_magicsock_network_changed(ep->ms);
-    for (km_list *n = ep->conns.next; n != &ep->conns; n = n->next) {
-      km_quic_path_network_changed(KM_LIST_ITEM(n, km_conn, all));
-    }
-  }
 }

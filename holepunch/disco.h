@@ -5,21 +5,20 @@
  *   body     type (1) | version (1) | fields
  *     Ping           1 | 0 | tx id (12) | padding (20)
  *     Pong           2 | 0 | tx id (12) | address (20)
- *     Call-me-maybe  3 | 0 | flags (1) | nat (6) | count (1) | candidate (21) ... | url length (2) |
- *                    home relay url
+ *     Call-me-maybe  3 | 0 | flags (1) | nat (6) | count (1) | candidate (21) ... |
+ *                    url length (2) | home relay url
  *   nat        mapping v4, mapping v6, filtering v4, filtering v6 (1 each) | port step (2, signed)
  *   address    family: 4, 6, or 0 for "through a relay" (1) | reserved 0 (1) | port (2) | ip (16)
  *   candidate  source, KM_CANDIDATE_* bits (1) | address (20)
  *
  * Numbers are big endian. An IPv4 address fills the first 4 bytes, the others are 0. The body is
- * sealed with XChaCha20-Poly1305 under the crypto_box key of the X25519 forms of the two ids; the 65
- * bytes before it are the associated data. What follows the fields that are known is passed over, a
- * higher version of a known type is read as this one, an unknown type is KM_ERR_UNSUPPORTED. NAT
- * values that are not known are read as "unknown" (0).
+ * sealed with XChaCha20-Poly1305 under the crypto_box key of the X25519 forms of the two ids; the
+ * 65 bytes before it are the associated data. What follows the fields that are known is passed
+ * over, a higher version of a known type is read as this one, an unknown type is
+ * KM_ERR_UNSUPPORTED. NAT values that are not known are read as "unknown" (0).
  *
- * The time orders the packets of one sender and is compared with nothing else (disco_box.h); it is 1
- * at least. A Ping is as long as its Pong, so that nobody gains by having us answer somebody else.
- */
+ * The time orders the packets of one sender and is compared with nothing else (disco_box.h); it is
+ * 1 at least. A Ping is as long as its Pong: nobody gains by having us answer somebody else. */
 #ifndef KM_HOLEPUNCH_DISCO_H
 #define KM_HOLEPUNCH_DISCO_H
 
@@ -86,12 +85,13 @@ typedef struct km_disco_header {
   uint8_t nonce[24];
 } km_disco_header;
 
-/* Writes a body. Returns its length, KM_ERR_BUFFER when `cap` is too small, or KM_ERR_INVALID for an
- * unknown type or too many candidates. */
+/* Writes a body. Returns its length, KM_ERR_BUFFER when `cap` is too small, or KM_ERR_INVALID for
+ * an unknown type or too many candidates. */
 int km_disco_write(const km_disco_message *msg, uint8_t *ret, size_t cap);
-/* Reads an opened body. Candidates that may not be probed (km_disco_may_probe) are left out, so is a
- * url longer than KM_DISCO_MAX_URL or with other bytes than printable ASCII. 0, KM_ERR_UNSUPPORTED
- * (a type of the future) or KM_ERR_INVALID (cut short, a count beyond the limit). */
+/* Reads an opened body. Candidates that may not be probed (km_disco_may_probe) are left out, so is
+ * a url longer than KM_DISCO_MAX_URL or with other bytes than printable ASCII. 0,
+ * KM_ERR_UNSUPPORTED (a type of the future) or KM_ERR_INVALID (cut short, a count beyond the
+ * limit). */
 KM_NODISCARD int km_disco_read(km_disco_message *ret, const uint8_t *body, size_t len);
 
 /* The clear part of a packet. False: too short, or another magic. */
@@ -107,8 +107,8 @@ KM_NODISCARD int km_disco_shared(uint8_t ret[KM_DISCO_KEY_LEN],
                                  const uint8_t public[KM_DISCO_KEY_LEN],
                                  const uint8_t secret[KM_DISCO_KEY_LEN]);
 /* Seals a body behind the header; the body may lie in its place already, at ret +
- * KM_DISCO_HEADER_LEN. Returns the packet's length, or KM_ERR_BUFFER when it is longer than `cap` or
- * KM_DISCO_MAX_PACKET. */
+ * KM_DISCO_HEADER_LEN. Returns the packet's length, or KM_ERR_BUFFER when it is longer than `cap`
+ * or KM_DISCO_MAX_PACKET. */
 int km_disco_seal(const km_disco_header *header, const uint8_t key[KM_DISCO_KEY_LEN],
                   const uint8_t *body, size_t body_len, uint8_t *ret, size_t cap);
 /* Opens a packet into `ret` (at least len - header - tag bytes, `cap`). Returns the body's length,

@@ -3,17 +3,18 @@
  * Only peers that were admitted (a connection to them is proven or dialled) are listened to: what
  * strangers send costs one look-up. Clocks of peers may be wrong by any amount.
  *
- *   Ping            must be newer than the newest packet of its sender less KM_DISCO_WINDOW_NS and
- *                   not seen before. When more than KM_DISCO_WINDOW_SEEN came within the window, the
- *                   oldest are forgotten, and what is not newer than those counts as seen.
- *   Call-me-maybe   must also be newer than the one before it: it says how things are, and an old one
- *                   that was held up must not undo a newer one.
- *   Pong            is as fresh as the transaction it names, which whoever asked looks up, so it is
- *                   passed on whatever its time.
+ *   Ping           must be newer than the newest packet of its sender less KM_DISCO_WINDOW_NS and
+ *                  not seen before. When more than KM_DISCO_WINDOW_SEEN came within the window, the
+ *                  oldest are forgotten, and what is not newer than those counts as seen.
+ *   Call-me-maybe  must also be newer than the one before it: it says how things are, and an old
+ *                  one that was held up must not undo a newer one.
+ *   Pong           is as fresh as the transaction it names, which whoever asked looks up, so it is
+ *                  passed on whatever its time.
  *
- * When a Pong's transaction was live (km_disco_box_proved) its time is the peer's present. When that
- * is before the window, the peer's clock was set back: the window moves back to it, and what was seen
- * is forgotten. That is how such a peer is heard again; before it, nothing of it but Pongs is. */
+ * When a Pong's transaction was live (km_disco_box_proved) its time is the peer's present. When
+ * that is before the window, the peer's clock was set back: the window moves back to it, and what
+ * was seen is forgotten. That is how such a peer is heard again; before it, nothing of it but Pongs
+ * is. */
 #ifndef KM_HOLEPUNCH_DISCO_BOX_H
 #define KM_HOLEPUNCH_DISCO_BOX_H
 
@@ -44,9 +45,9 @@ KM_NODISCARD int km_disco_box_admit(km_disco_box *box, const km_id *peer);
 void km_disco_box_dismiss(km_disco_box *box, const km_id *peer);
 
 /* Opens a packet: 0, and who said what. KM_ERR_NOT_FOUND (a stranger), KM_ERR_INVALID (forged,
- * malformed), KM_ERR_UNSUPPORTED (a type of the future), KM_ERR_STATE (replayed, or its clock was set
- * back: `ret_sender` says who; a Ping of ours through a relay, now and then, tells which). On other
- * failures what is behind the pointers is undefined. */
+ * malformed), KM_ERR_UNSUPPORTED (a type of the future), KM_ERR_STATE (replayed, or its clock was
+ * set back: `ret_sender` says who; a Ping of ours through a relay, now and then, tells which). On
+ * other failures what is behind the pointers is undefined. */
 KM_NODISCARD int km_disco_box_open(km_disco_box *box, const uint8_t *packet, size_t len,
                                    km_id *ret_sender, uint64_t *ret_time, km_disco_message *ret);
 /* A Pong of `peer` with this time answered a Ping of ours: it is fresh. */

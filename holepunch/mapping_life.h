@@ -1,13 +1,14 @@
 /* Learns how long our NAT keeps a mapping. Pure.
  *
- * Some carriers' NATs drop a mapping after a fixed time (50 to 75 s), used or not. Our outer address
- * then changes though our socket did not. A life is measured from the first to the last time that the
- * address was seen, and counts when the change was noticed soon (the last quarter of the time until
- * then was not unobserved): what is not looked at for long may have died of idleness. Two such lives
- * in a row of about the same length (within a quarter of the longer) between KM_MAPPING_LIFE_MIN and
- * KM_MAPPING_LIFE_MAX teach the life, the shorter of both; from then on the shell binds a fresh socket
- * and punches anew when three quarters of it are over, before the old mapping dies. A mapping seen
- * half as long again as that, or a changed network, unlearns it. One of these a family. */
+ * Some carriers' NATs drop a mapping after a fixed time (50 to 75 s), used or not. Our outer
+ * address then changes though our socket did not. A life is measured from the first to the last
+ * time that the address was seen, and counts when the change was noticed soon (the last quarter of
+ * the time until then was not unobserved): what is not looked at for long may have died of
+ * idleness. Two such lives in a row of about the same length (within a quarter of the longer)
+ * between KM_MAPPING_LIFE_MIN and KM_MAPPING_LIFE_MAX teach the life, the shorter of both; from
+ * then on the shell binds a fresh socket and punches anew when three quarters of it are over,
+ * before the old mapping dies. A mapping seen half as long again as that, or a changed network,
+ * unlearns it. One of these a family. */
 #ifndef KM_HOLEPUNCH_MAPPING_LIFE_H
 #define KM_HOLEPUNCH_MAPPING_LIFE_H
 

@@ -1,25 +1,27 @@
-/* Finds direct ways to one peer, proves them, watches them. Pure; one of these a peer, shared by all
- * connections to it, whichever side dialled.
+/* Finds direct ways to one peer, proves them, watches them. Pure; one of these a peer, shared by
+ * all connections to it, whichever side dialled.
  *
- * A way is a pair: `via`, a local socket, and the peer's address. It is open when a Ping of ours sent
- * there was answered from there: it works both ways then. What happens:
+ * A way is a pair: `via`, a local socket, and the peer's address. It is open when a Ping of ours
+ * sent there was answered from there: it works both ways then. What happens:
  *
  *   resting    nobody wants a direct way. Pings are answered (by the shell), nothing is sent.
  *   rounds     Call-me-maybe was sent; all candidates are pinged at once, again after 100 ms, 200,
- *              400 ... (times that grow with the round trip over the relay); both sides do so at the
- *              same time, because each begins when the other's Call-me-maybe arrives.
- *   guessing   the rounds found nothing and one NAT is hard: ports are guessed, within bounds.
+ *              400 ... (times that grow with the round trip over the relay); both sides do so at
+ *              the same time, because each begins when the other's Call-me-maybe arrives.
+ *   guessing   rounds found nothing and one NAT is hard: ports are guessed, within bounds.
  *   open       a way is open: it is pinged every few seconds while it is in use, at once when it is
- *              suspected, and is dead after three Pings without an answer. Other candidates are tried
- *              again once a minute, as one of them may be better.
+ *              suspected, and is dead after five Pings in a row without an answer (more where Pings
+ *              are lost anyway). Other candidates are tried again once a minute, as one of them may
+ *              be better.
  *   waiting    nothing worked. Again after 15 s, 30, 60 ... 300 s, or when anything changed: a new
  *              Call-me-maybe, candidates of ours, the network.
  *
  *   resting  -> rounds    km_punch_want(true)
- *   rounds   -> open      a Pong            rounds   -> guessing  rounds over, a NAT is hard
+ *   rounds   -> open      a Pong            rounds   -> guessing  two rounds, and a NAT is hard
  *   rounds   -> waiting   rounds over       guessing -> open      a Pong
- *   guessing -> waiting   guesses used up   open     -> rounds    the last open way died
- *   waiting  -> rounds    time, Call-me-maybe, changes            any -> resting  km_punch_want(false)
+ *   guessing -> waiting   guesses used up   guessing -> rounds    the network changed
+ *   waiting  -> open      a late Pong       waiting  -> rounds    time, Call-me-maybe, changes
+ *   open     -> rounds    the last open way died     any -> resting  km_punch_want(false)
  *
  * Packets toward addresses that have proven nothing are paid out of a budget that all peers share
  * (km_probe_budget): nobody can make us send more than that to third parties. */
@@ -72,8 +74,8 @@ void km_punch_set_local(km_punch *p, const km_candidate *own, size_t count, cons
                         const char *relay_url, km_ts now);
 /* An address of the peer's that was learnt elsewhere (KM_CANDIDATE_GIVEN). */
 void km_punch_add(km_punch *p, const km_udp_addr *addr, uint8_t source, km_ts now);
-/* A fresh message of the peer's. `from` NULL: it came through a relay. For a Ping the shell has sent
- * the Pong already. Returns false for a Pong that answers nothing of ours. */
+/* A fresh message of the peer's. `from` NULL: it came through a relay. For a Ping the shell has
+ * sent the Pong already. Returns false for a Pong that answers nothing of ours. */
 bool km_punch_input(km_punch *p, const km_punch_way *from, const km_disco_message *msg, km_ts now);
 /* A round trip through the relay takes so long, as far as is known: rounds are spaced by it. */
 void km_punch_relay_rtt(km_punch *p, uint64_t rtt_ns);
@@ -94,7 +96,7 @@ void km_punch_spray_ready(km_punch *p, const km_via *vias, size_t count, km_ts n
 void km_punch_timeout(km_punch *p, km_ts now);
 km_ts km_punch_deadline(const km_punch *p); /* KM_TS_NEVER when nothing is due */
 
-/* --- what it wants done; pulled after every call above until there is no more ------------------ */
+/* --- what it wants done; pulled after every call above until there is no more ----------------- */
 
 typedef enum km_punch_out_kind {
   KM_PUNCH_OUT_PING,     /* send `msg` on `way` */
@@ -158,12 +160,12 @@ typedef enum km_punch_event_kind {
   KM_PUNCH_EVENT_CALL_SENT, /* value: candidates */
   KM_PUNCH_EVENT_CALL_CAME, /* value: candidates */
   KM_PUNCH_EVENT_CANDIDATE, /* a new one; way, value: source */
-  KM_PUNCH_EVENT_PING_SENT, /* the first of a round to that way; value: the round */
+  KM_PUNCH_EVENT_PING_SENT, /* the first of an attempt to that way; value: the round */
   KM_PUNCH_EVENT_PING_CAME, /* the first from that way */
   KM_PUNCH_EVENT_OPEN,      /* value: rtt in us */
   KM_PUNCH_EVENT_SUSPECT,
   KM_PUNCH_EVENT_DEAD,     /* value: how long it was open, ms */
-  KM_PUNCH_EVENT_GUESSING, /* value: guesses of this attempt */
+  KM_PUNCH_EVENT_GUESSING, /* it ended; value: guesses, or extra sockets, of this attempt */
   KM_PUNCH_EVENT_BUDGET,   /* pings were put off: the budget was used up */
   KM_PUNCH_EVENT_NETWORK   /* the network changed */
 } km_punch_event_kind;
@@ -178,7 +180,7 @@ typedef struct km_punch_event {
 size_t km_punch_events(const km_punch *p, km_punch_event *ret, size_t cap);
 
 typedef struct km_punch_stats {
-  uint64_t attempts;  /* from resting or waiting into rounds */
+  uint64_t attempts;  /* to find a way: from any state into rounds */
   uint64_t successes; /* of them that ended with an open way */
   uint64_t pings_sent, pings_received, pongs_received, pongs_stray;
   uint64_t calls_sent, calls_received;

@@ -1,5 +1,5 @@
-/* RFC 8489. Message: type 2, length 2, magic cookie 4, transaction id 12; then attributes: type 2,
- * length 2, value padded to 4. */
+/* RFC 8489 and RFC 5780. Message: type 2, length 2, magic cookie 4, transaction id 12; then
+ * attributes: type 2, length 2, value padded to 4. */
 #include "holepunch/stun.h"
 
 #include <string.h>
@@ -12,6 +12,9 @@
 
 enum {
   ATTR_MAPPED_ADDRESS = 0x0001,
+  ATTR_CHANGE_REQUEST = 0x0003,  /* RFC 5780 section 7.2 */
+  ATTR_SOURCE_ADDRESS = 0x0004,  /* RFC 3489 only; some servers still say it */
+  ATTR_CHANGED_ADDRESS = 0x0005, /* the same */
   ATTR_USERNAME = 0x0006,
   ATTR_MESSAGE_INTEGRITY = 0x0008,
   ATTR_ERROR_CODE = 0x0009,
@@ -24,8 +27,12 @@ enum {
   ATTR_XOR_MAPPED_ADDRESS = 0x0020,
   ATTR_OPTIONAL = 0x8000, /* and above: may be skipped */
   ATTR_SOFTWARE = 0x8022,
-  ATTR_FINGERPRINT = 0x8028
+  ATTR_FINGERPRINT = 0x8028,
+  ATTR_RESPONSE_ORIGIN = 0x802B, /* RFC 5780 sections 7.3 and 7.4 */
+  ATTR_OTHER_ADDRESS = 0x802C
 };
+
+enum { CHANGE_PORT = 2, CHANGE_IP = 4 };
 
 #define FINGERPRINT_LEN 8 /* with its header */
 
@@ -80,14 +87,13 @@ static bool read_address(km_udp_addr *ret, const uint8_t mask[16], const uint8_t
   return true;
 }
 
-static void write_address(km_wr *wr, const uint8_t id[KM_STUN_ID_LEN], const km_udp_addr *addr) {
-  uint8_t mask[16];
-  mask_of(mask, id);
+static void write_address(km_wr *wr, uint16_t type, const uint8_t mask[16],
+                          const km_udp_addr *addr) {
   unsigned ip_len = addr->family == 4 ? 4 : 16;
-  km_wr_be(wr, ATTR_XOR_MAPPED_ADDRESS, 2);
+  km_wr_be(wr, type, 2);
   km_wr_be(wr, 4 + ip_len, 2);
   km_wr_be(wr, addr->family == 4 ? 1 : 2, 2);
-  km_wr_be(wr, (unsigned)(addr->port ^ (COOKIE >> 16)), 2);
+  km_wr_be(wr, (unsigned)(addr->port ^ (mask[0] << 8 | mask[1])), 2);
   for (size_t i = 0; i < ip_len; i++) {
     km_wr_u8(wr, addr->ip[i] ^ mask[i]);
   }
@@ -103,8 +109,9 @@ typedef struct reading {
   bool ended;           /* behind FINGERPRINT: nothing may follow */
 } reading;
 
+static const uint8_t no_mask[16] = {0};
+
 static bool read_mapped(reading *r, uint16_t type, const uint8_t *value, size_t len) {
-  static const uint8_t no_mask[16] = {0};
   uint8_t mask[16];
   if (type == ATTR_MAPPED_ADDRESS) {
     /* The same attribute again: the first counts (section 14). */
@@ -116,6 +123,23 @@ static bool read_mapped(reading *r, uint16_t type, const uint8_t *value, size_t 
   r->xor_mapped = true;
   mask_of(mask, r->msg->id);
   return read_address(&r->msg->mapped, mask, value, len);
+}
+
+/* RESPONSE-ORIGIN, OTHER-ADDRESS: they may be skipped, so that a bad one spoils nothing. */
+static void read_plain(km_udp_addr *ret, const uint8_t *value, size_t len) {
+  if (ret->family == 0) {
+    (void)read_address(ret, no_mask, value, len);
+  }
+}
+
+/* 32 bits, of which two mean something. */
+static bool read_change(km_stun_message *msg, const uint8_t *value, size_t len) {
+  if (len != 4) {
+    return false;
+  }
+  msg->change_ip = (value[3] & CHANGE_IP) != 0;
+  msg->change_port = (value[3] & CHANGE_PORT) != 0;
+  return true;
 }
 
 /* 21 bits to be ignored, class 3, number 8, then a phrase for people. */
@@ -139,6 +163,12 @@ static void note_unknown(km_stun_message *msg, uint16_t type) {
   if (msg->unknown_count < KM_STUN_MAX_UNKNOWN) {
     msg->unknown[msg->unknown_count++] = type;
   }
+}
+
+/* What answers of old servers have beside the address. */
+static bool is_of_rfc_3489(const km_stun_message *msg, uint16_t type) {
+  return msg->cls == KM_STUN_SUCCESS &&
+         (type == ATTR_SOURCE_ADDRESS || type == ATTR_CHANGED_ADDRESS);
 }
 
 /* `value` lies in the message, its header right before it. */
@@ -181,8 +211,17 @@ static bool read_attribute(reading *r, uint16_t type, const uint8_t *value, size
   case ATTR_PASSWORD_ALGORITHM:
   case ATTR_USERHASH:
     return true; /* known, and of no use here */
+  case ATTR_RESPONSE_ORIGIN:
+    read_plain(&msg->origin, value, len);
+    return true;
+  case ATTR_OTHER_ADDRESS:
+    read_plain(&msg->other, value, len);
+    return true;
+  case ATTR_CHANGE_REQUEST:
+    note_unknown(msg, type);
+    return read_change(msg, value, len);
   default:
-    if (type < ATTR_OPTIONAL) {
+    if (type < ATTR_OPTIONAL && !is_of_rfc_3489(msg, type)) {
       note_unknown(msg, type);
     }
     return true;
@@ -266,21 +305,50 @@ static void write_unknown(km_wr *wr, const km_stun_message *request) {
   }
 }
 
-size_t km_stun_answer(uint8_t ret[KM_STUN_MAX_ANSWER], const km_stun_message *request,
-                      const km_udp_addr *from) {
+void km_stun_allow_change(km_stun_message *request) {
+  size_t kept = 0;
+  for (size_t i = 0; i < request->unknown_count; i++) {
+    if (request->unknown[i] != ATTR_CHANGE_REQUEST) {
+      request->unknown[kept++] = request->unknown[i];
+    }
+  }
+  request->unknown_count = kept;
+}
+
+/* `more`: RESPONSE-ORIGIN and OTHER-ADDRESS, or NULL. */
+static size_t answer(uint8_t *ret, size_t cap, const km_stun_message *request,
+                     const km_udp_addr *from, const km_udp_addr *const more[2]) {
+  uint8_t mask[16];
   if (request->cls != KM_STUN_REQUEST || request->method != KM_STUN_BINDING ||
       (from->family != 4 && from->family != 6)) {
     return 0;
   }
-  km_wr wr = km_wr_init(ret, KM_STUN_MAX_ANSWER);
+  km_wr wr = km_wr_init(ret, cap);
   if (request->unknown_count > 0) {
     write_header(&wr, KM_STUN_ERROR, request->id);
     write_unknown(&wr, request);
-  } else {
-    write_header(&wr, KM_STUN_SUCCESS, request->id);
-    write_address(&wr, request->id, from);
+    return finish(&wr, ret, request->fingerprint);
+  }
+  mask_of(mask, request->id);
+  write_header(&wr, KM_STUN_SUCCESS, request->id);
+  write_address(&wr, ATTR_XOR_MAPPED_ADDRESS, mask, from);
+  if (more != NULL) {
+    write_address(&wr, ATTR_RESPONSE_ORIGIN, no_mask, more[0]);
+    write_address(&wr, ATTR_OTHER_ADDRESS, no_mask, more[1]);
   }
   return finish(&wr, ret, request->fingerprint);
+}
+
+size_t km_stun_answer(uint8_t ret[KM_STUN_MAX_ANSWER], const km_stun_message *request,
+                      const km_udp_addr *from) {
+  return answer(ret, KM_STUN_MAX_ANSWER, request, from, NULL);
+}
+
+size_t km_stun_answer_long(uint8_t ret[KM_STUN_MAX_LONG_ANSWER], const km_stun_message *request,
+                           const km_udp_addr *from, const km_udp_addr *origin,
+                           const km_udp_addr *other) {
+  return answer(ret, KM_STUN_MAX_LONG_ANSWER, request, from,
+                (const km_udp_addr *const[2]){origin, other});
 }
 
 void km_stun_request(uint8_t ret[KM_STUN_REQUEST_LEN], const uint8_t id[KM_STUN_ID_LEN]) {
@@ -289,27 +357,48 @@ void km_stun_request(uint8_t ret[KM_STUN_REQUEST_LEN], const uint8_t id[KM_STUN_
   (void)finish(&wr, ret, true);
 }
 
-int km_stun_response_read(km_udp_addr *ret, const uint8_t id[KM_STUN_ID_LEN], const uint8_t *bytes,
-                          size_t len, km_errinfo *err) {
-  km_stun_message msg;
-  if (!km_stun_read(&msg, bytes, len) || msg.method != KM_STUN_BINDING ||
-      memcmp(msg.id, id, KM_STUN_ID_LEN) != 0 ||
-      (msg.cls != KM_STUN_SUCCESS && msg.cls != KM_STUN_ERROR)) {
+size_t km_stun_request_change(uint8_t ret[KM_STUN_MAX_REQUEST], const uint8_t id[KM_STUN_ID_LEN],
+                              bool change_ip, bool change_port) {
+  km_wr wr = km_wr_init(ret, KM_STUN_MAX_REQUEST);
+  write_header(&wr, KM_STUN_REQUEST, id);
+  km_wr_be(&wr, ATTR_CHANGE_REQUEST, 2);
+  km_wr_be(&wr, 4, 2);
+  km_wr_be(&wr, (change_ip ? (unsigned)CHANGE_IP : 0) | (change_port ? (unsigned)CHANGE_PORT : 0),
+           4);
+  return finish(&wr, ret, true);
+}
+
+int km_stun_response_check(const km_stun_message *msg, const uint8_t id[KM_STUN_ID_LEN],
+                           km_errinfo *err) {
+  if (msg->method != KM_STUN_BINDING || memcmp(msg->id, id, KM_STUN_ID_LEN) != 0 ||
+      (msg->cls != KM_STUN_SUCCESS && msg->cls != KM_STUN_ERROR)) {
     return km_fail(err, KM_ERR_INVALID, "this is not the answer to our STUN request");
   }
-  if (msg.cls == KM_STUN_ERROR) {
-    int rv = km_fail(err, KM_ERR_REFUSED, "the STUN server answered with error %u", msg.error);
+  if (msg->cls == KM_STUN_ERROR) {
+    int rv = km_fail(err, KM_ERR_REFUSED, "the STUN server answered with error %u", msg->error);
     if (err != NULL) {
-      err->peer_code = msg.error;
+      err->peer_code = msg->error;
     }
     return rv;
   }
-  if (msg.unknown_count > 0 || msg.mapped.family == 0) {
+  if (msg->unknown_count > 0 || msg->mapped.family == 0) {
     return km_fail(err, KM_ERR_UNSUPPORTED,
-                   msg.unknown_count > 0
+                   msg->unknown_count > 0
                        ? "the STUN server's answer has attributes that KeyMesh does not know"
                        : "the STUN server's answer has no address in it");
   }
-  *ret = msg.mapped;
   return 0;
+}
+
+int km_stun_response_read(km_udp_addr *ret, const uint8_t id[KM_STUN_ID_LEN], const uint8_t *bytes,
+                          size_t len, km_errinfo *err) {
+  km_stun_message msg;
+  if (!km_stun_read(&msg, bytes, len)) {
+    return km_fail(err, KM_ERR_INVALID, "this is not the answer to our STUN request");
+  }
+  int rv = km_stun_response_check(&msg, id, err);
+  if (rv == 0) {
+    *ret = msg.mapped;
+  }
+  return rv;
 }

@@ -1,4 +1,5 @@
-/* STUN's Binding (RFC 8489): which address does a packet of mine come from? Both halves. Pure.
+/* STUN's Binding (RFC 8489): which address does a packet of mine come from? Both halves, with what
+ * RFC 5780 adds to find out how a NAT behaves. Pure.
  *
  * A server answers Binding requests and nothing else; authentication attributes are read over, as
  * the answer is no secret. Clients of RFC 3489 (no magic cookie) are not answered. */
@@ -15,6 +16,10 @@
  * as long as what it answers, so that reflecting off us gains an attacker next to nothing. */
 #define KM_STUN_REQUEST_LEN 28
 #define KM_STUN_MAX_ANSWER 60
+/* The same with CHANGE-REQUEST, and with the three addresses that RFC 5780 wants in every answer:
+ * whoever runs such a server has packets made up to 2.1 times as long. */
+#define KM_STUN_MAX_REQUEST 36
+#define KM_STUN_MAX_LONG_ANSWER 100
 
 typedef enum km_stun_class {
   KM_STUN_REQUEST = 0,
@@ -31,8 +36,11 @@ typedef struct km_stun_message {
   uint8_t id[KM_STUN_ID_LEN]; /* of the transaction */
   bool fingerprint;           /* it has one, and it is right */
   km_udp_addr mapped;         /* XOR-MAPPED-ADDRESS, else MAPPED-ADDRESS; family 0: none */
-  uint16_t error;             /* ERROR-CODE, 300 to 699; 0: none */
-  const uint8_t *software;    /* points into the message; NULL: not said */
+  km_udp_addr origin;         /* RESPONSE-ORIGIN: the server's that it comes from; family 0: none */
+  km_udp_addr other;          /* OTHER-ADDRESS: what CHANGE-REQUEST leads to; family 0: none */
+  bool change_ip, change_port; /* CHANGE-REQUEST: answer from another address, from another port */
+  uint16_t error;              /* ERROR-CODE, 300 to 699; 0: none */
+  const uint8_t *software;     /* points into the message; NULL: not said */
   size_t software_len;
   uint16_t unknown[KM_STUN_MAX_UNKNOWN]; /* attributes that have to be understood and are not */
   size_t unknown_count;
@@ -46,6 +54,22 @@ bool km_stun_read(km_stun_message *ret, const uint8_t *bytes, size_t len);
 size_t km_stun_answer(uint8_t ret[KM_STUN_MAX_ANSWER], const km_stun_message *request,
                       const km_udp_addr *from);
 
+/* --- as RFC 5780 has it ---------------------------------------------------------------------- */
+
+/* A server that can do what CHANGE-REQUEST asks for says so with this, before it answers: to others
+ * it is one more attribute that they do not know. */
+void km_stun_allow_change(km_stun_message *request);
+/* km_stun_answer with the address that the answer leaves from, and the one that differs from where
+ * the request came to in both address and port. */
+size_t km_stun_answer_long(uint8_t ret[KM_STUN_MAX_LONG_ANSWER], const km_stun_message *request,
+                           const km_udp_addr *from, const km_udp_addr *origin,
+                           const km_udp_addr *other);
+/* A request with CHANGE-REQUEST. Returns its length. */
+size_t km_stun_request_change(uint8_t ret[KM_STUN_MAX_REQUEST], const uint8_t id[KM_STUN_ID_LEN],
+                              bool change_ip, bool change_port);
+
+/* --- the client's half ----------------------------------------------------------------------- */
+
 /* A Binding request. `id`: fresh random bytes; who can guess them can forge the answer. */
 void km_stun_request(uint8_t ret[KM_STUN_REQUEST_LEN], const uint8_t id[KM_STUN_ID_LEN]);
 /* The address in the answer to it. 0; KM_ERR_INVALID: this is something else, keep waiting;
@@ -53,5 +77,8 @@ void km_stun_request(uint8_t ret[KM_STUN_REQUEST_LEN], const uint8_t id[KM_STUN_
  * answer needs something that we do not know. The last two end the transaction. */
 KM_NODISCARD int km_stun_response_read(km_udp_addr *ret, const uint8_t id[KM_STUN_ID_LEN],
                                        const uint8_t *bytes, size_t len, km_errinfo *err);
+/* The same for a message that was read already: 0 means that it has an address. */
+KM_NODISCARD int km_stun_response_check(const km_stun_message *msg,
+                                        const uint8_t id[KM_STUN_ID_LEN], km_errinfo *err);
 
 #endif /* KM_HOLEPUNCH_STUN_H */

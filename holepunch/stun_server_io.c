@@ -15,18 +15,27 @@
 #define PERIOD_NS (100 * KM_NS_PER_MS) /* the rate is kept in pieces of this */
 #define MAX_REQUEST 600 /* longer ones cannot be read to the end, and are no requests */
 
+/* Each alternate has three sockets beside the one it goes with: the other port, the other address,
+ * both. */
+enum { OTHER_PORT = 1, OTHER_IP = 2, OTHER_BOTH = 3, MAX_SOCKETS = 4 + 3 * 2 };
+_Static_assert(MAX_SOCKETS == KM_STUN_SERVER_MAX_BINDS + 3 * KM_STUN_SERVER_MAX_ALTERNATES,
+               "sockets of all binds and alternates");
+
 typedef struct stun_socket {
   struct km_stun_server *server;
   km_udp_addr bound;
   km_poll *poll;
   int fd;
+  struct stun_socket **group; /* of four, by OTHER_* as seen from the first; NULL: no alternate */
+  unsigned place;             /* in it */
 } stun_socket;
 
 struct km_stun_server {
   const km_env *env;
   km_loop *loop;
-  stun_socket sockets[KM_STUN_SERVER_MAX_BINDS];
+  stun_socket sockets[MAX_SOCKETS]; /* those of the binds first */
   size_t count;
+  stun_socket *groups[KM_STUN_SERVER_MAX_ALTERNATES][4];
   uint32_t per_period, left;
   km_ts period;
   km_stun_server_stats stats;
@@ -110,8 +119,26 @@ static void turn_control(packet *p) {
   p->msg.msg_controllen = space;
 }
 
+/* Writes the answer, and finds the socket that it leaves from. 0: none is due. */
+static size_t write_answer(const stun_socket *so, uint8_t ret[KM_STUN_MAX_LONG_ANSWER],
+                           km_stun_message *request, const km_udp_addr *from,
+                           const stun_socket **ret_from) {
+  *ret_from = so;
+  if (so->group == NULL) {
+    return km_stun_answer(ret, request, from);
+  }
+  km_stun_allow_change(request);
+  if (request->unknown_count == 0) {
+    *ret_from = so->group[so->place ^ ((request->change_ip ? OTHER_IP : 0U) |
+                                       (request->change_port ? OTHER_PORT : 0U))];
+  }
+  return km_stun_answer_long(ret, request, from, &(*ret_from)->bound,
+                             &so->group[so->place ^ OTHER_BOTH]->bound);
+}
+
 static void answer(stun_socket *so, packet *p, size_t len) {
   km_stun_server *s = so->server;
+  const stun_socket *leaves;
   km_stun_message request;
   km_udp_addr from;
   s->stats.received++;
@@ -120,8 +147,8 @@ static void answer(stun_socket *so, packet *p, size_t len) {
     s->stats.not_stun++;
     return;
   }
-  uint8_t out[KM_STUN_MAX_ANSWER];
-  size_t out_len = km_stun_answer(out, &request, &from);
+  uint8_t out[KM_STUN_MAX_LONG_ANSWER];
+  size_t out_len = write_answer(so, out, &request, &from, &leaves);
   if (out_len == 0) {
     s->stats.ignored++;
     return;
@@ -130,12 +157,17 @@ static void answer(stun_socket *so, packet *p, size_t len) {
     s->stats.over_rate++;
     return;
   }
-  turn_control(p);
+  if (so->group == NULL) {
+    turn_control(p);
+  } else { /* bound to one address each */
+    p->msg.msg_control = NULL;
+    p->msg.msg_controllen = 0;
+  }
   p->bytes = (struct iovec){.iov_base = out, .iov_len = out_len};
   p->msg.msg_flags = 0;
   /* A full socket buffer (EAGAIN, ENOBUFS) is a reason to say less, not to wait: clients ask
    * again. */
-  ssize_t sent = sendmsg(so->fd, &p->msg, MSG_DONTWAIT);
+  ssize_t sent = sendmsg(leaves->fd, &p->msg, MSG_DONTWAIT);
   p->bytes = (struct iovec){.iov_len = 0}; /* the answer ends here */
   if (sent < 0) {
     s->stats.send_dropped++;
@@ -225,10 +257,74 @@ static int open_socket(km_stun_server *s, const km_udp_addr *to, km_errinfo *err
   return rv == 0 ? 0 : km_fail(err, rv, "cannot watch the STUN socket %s", text);
 }
 
+/* The first bound socket that the alternate can go with; NULL: there is none. */
+static stun_socket *partner_of(km_stun_server *s, size_t binds, const km_udp_addr *alternate) {
+  for (size_t i = 0; i < binds; i++) {
+    stun_socket *so = &s->sockets[i];
+    if (so->bound.family == alternate->family) {
+      bool good = so->group == NULL && !is_wildcard(&so->bound) && !is_wildcard(alternate) &&
+                  memcmp(so->bound.ip, alternate->ip, sizeof alternate->ip) != 0 &&
+                  so->bound.port != alternate->port;
+      return good ? so : NULL;
+    }
+  }
+  return NULL;
+}
+
+static int open_in_group(km_stun_server *s, stun_socket **group, unsigned place,
+                         const km_udp_addr *ip, uint16_t port, km_errinfo *err) {
+  km_udp_addr to = *ip;
+  to.port = port;
+  int rv = open_socket(s, &to, err);
+  if (rv == 0) {
+    group[place] = &s->sockets[s->count - 1];
+    group[place]->group = group;
+    group[place]->place = place;
+  }
+  return rv;
+}
+
+static int open_alternate(km_stun_server *s, size_t binds, size_t i, const km_udp_addr *alternate,
+                          km_errinfo *err) {
+  stun_socket *first = partner_of(s, binds, alternate), **group = s->groups[i];
+  if (first == NULL) {
+    return km_fail(err, KM_ERR_INVALID,
+                   "a STUN server's alternate address differs in address and port from a bound one "
+                   "of its family, and neither is a wildcard");
+  }
+  int rv = open_in_group(s, group, OTHER_BOTH, alternate, alternate->port, err);
+  if (rv == 0) {
+    rv = open_in_group(s, group, OTHER_PORT, &first->bound, group[OTHER_BOTH]->bound.port, err);
+  }
+  if (rv == 0) {
+    rv = open_in_group(s, group, OTHER_IP, alternate, first->bound.port, err);
+  }
+  if (rv == 0) {
+    group[0] = first;
+    first->group = group;
+  }
+  return rv;
+}
+
+static int open_all(km_stun_server *s, const km_stun_server_config *config, km_errinfo *err) {
+  int rv = 0;
+  for (size_t i = 0; rv == 0 && i < config->bind_count; i++) {
+    rv = open_socket(s, &config->binds[i], err);
+  }
+  for (size_t i = 0; rv == 0 && i < config->alternate_count; i++) {
+    rv = open_alternate(s, config->bind_count, i, &config->alternates[i], err);
+  }
+  return rv;
+}
+
 int km_stun_server_new(km_stun_server **ret, const km_stun_server_config *config, km_errinfo *err) {
   if (config->bind_count == 0 || config->bind_count > KM_STUN_SERVER_MAX_BINDS) {
     return km_fail(err, KM_ERR_INVALID, "a STUN server binds 1 to %d addresses",
                    KM_STUN_SERVER_MAX_BINDS);
+  }
+  if (config->alternate_count > KM_STUN_SERVER_MAX_ALTERNATES) {
+    return km_fail(err, KM_ERR_INVALID, "a STUN server has at most %d alternate addresses",
+                   KM_STUN_SERVER_MAX_ALTERNATES);
   }
   km_stun_server *s = km_env_zalloc(config->env, 1, sizeof *s);
   if (s == NULL) {
@@ -240,12 +336,10 @@ int km_stun_server_new(km_stun_server **ret, const km_stun_server_config *config
   s->per_period = rate / 10 > 0 ? rate / 10 : 1;
   s->left = s->per_period;
   s->period = km_loop_now(s->loop);
-  for (size_t i = 0; i < config->bind_count; i++) {
-    int rv = open_socket(s, &config->binds[i], err);
-    if (rv != 0) {
-      km_stun_server_free(s);
-      return rv;
-    }
+  int rv = open_all(s, config, err);
+  if (rv != 0) {
+    km_stun_server_free(s);
+    return rv;
   }
   *ret = s;
   return 0;
@@ -266,6 +360,10 @@ void km_stun_server_free(km_stun_server *s) {
 
 const km_udp_addr *km_stun_server_bound(const km_stun_server *s, size_t i) {
   return &s->sockets[i].bound;
+}
+
+const km_udp_addr *km_stun_server_alternate(const km_stun_server *s, size_t i) {
+  return &s->groups[i][OTHER_BOTH]->bound;
 }
 
 const km_stun_server_stats *km_stun_server_get_stats(const km_stun_server *s) {

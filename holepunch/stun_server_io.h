@@ -1,4 +1,8 @@
-/* A STUN server (stun.h) on UDP sockets of its own. Loop thread only. */
+/* A STUN server (stun.h) on UDP sockets of its own. Loop thread only.
+ *
+ * With an alternate address it is one as of RFC 5780: beside the bound address 1 with port 1 and
+ * the alternate address 2 with port 2 it listens on address 1 with port 2 and address 2 with port
+ * 1, and answers from whichever of the four CHANGE-REQUEST asks for. */
 #ifndef KM_HOLEPUNCH_STUN_SERVER_IO_H
 #define KM_HOLEPUNCH_STUN_SERVER_IO_H
 
@@ -8,6 +12,7 @@
 #include <keymesh/addr.h>
 
 #define KM_STUN_SERVER_MAX_BINDS 4
+#define KM_STUN_SERVER_MAX_ALTERNATES 2
 #define KM_STUN_SERVER_RATE 20000 /* answers a second, of all sockets, unless told otherwise */
 
 typedef struct km_stun_server km_stun_server;
@@ -18,6 +23,10 @@ typedef struct km_stun_server_config {
   /* [::] takes IPv4 as well, so that one address is enough for both. Port 0: any. */
   km_udp_addr binds[KM_STUN_SERVER_MAX_BINDS];
   size_t bind_count;
+  /* Each goes with the first of `binds` of its family, which is no wildcard and differs in address
+   * and port. Port 0: any. */
+  km_udp_addr alternates[KM_STUN_SERVER_MAX_ALTERNATES];
+  size_t alternate_count;
   uint32_t max_per_second; /* answers; what comes beyond is dropped. 0: KM_STUN_SERVER_RATE */
 } km_stun_server_config;
 
@@ -40,6 +49,8 @@ void km_stun_server_free(km_stun_server *s); /* NULL does nothing */
 
 /* Where the socket of binds[i] really is. */
 const km_udp_addr *km_stun_server_bound(const km_stun_server *s, size_t i);
+/* Where the socket of alternates[i] really is. */
+const km_udp_addr *km_stun_server_alternate(const km_stun_server *s, size_t i);
 const km_stun_server_stats *km_stun_server_get_stats(const km_stun_server *s);
 
 #endif /* KM_HOLEPUNCH_STUN_SERVER_IO_H */

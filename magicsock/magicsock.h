@@ -110,7 +110,8 @@ KM_NODISCARD int km_magicsock_relay_clients(km_magicsock *ms, struct km_relay_cl
                                             km_errinfo *err);
 /* Urls of the relays at which we can be reached now: home, then its standby. */
 size_t km_magicsock_home(const km_magicsock *ms, const char **ret, size_t cap);
-/* Addresses or routes of this machine changed: relays are checked or dialled at once. */
+/* Addresses or routes of this machine changed: relays are checked or dialled at once, sockets that
+ * died are opened anew. */
 void km_magicsock_network_changed(km_magicsock *ms);
 /* A number for the local socket of a direct key: 0 when it is the one that km_magicsock_key takes for
  * that address now. And the key of an address through such a socket: 0, or the errors of

@@ -42,6 +42,7 @@ typedef struct km_socket {
   km_magicsock *ms;
   km_socket_state state;
   bool busy; /* its events are being handled: it is closed after that */
+  bool replaced;       /* it is dead, and another one was opened in its stead */
   uint8_t slot;
   uint32_t generation; /* a new one for each socket */
   uint32_t refs;       /* direct paths that use it */
@@ -68,6 +69,7 @@ struct km_magicsock {
   struct km_relays *relays; /* NULL: not used */
   km_deadline *retry;       /* the earliest retry_at; now, when wake_writers */
   bool wake_writers;        /* a socket that had a batch kept has gone */
+  bool bound_to_any;        /* nobody said where: both families, where the system has them */
   km_socket sockets[KM_MAGICSOCK_MAX_SOCKETS];
   km_socket *spray; /* the slots after them, or NULL */
   size_t spray_count;

@@ -40,6 +40,7 @@ static int bind_default(km_magicsock *ms, km_errinfo *err) {
 
 static int bind_all(km_magicsock *ms, const km_udp_addr *bind, size_t count, km_errinfo *err) {
   if (count == 0) {
+    ms->bound_to_any = true;
     return bind_default(ms, err);
   }
   if (count > KM_MAGICSOCK_MAX_SOCKETS) {
@@ -377,7 +378,50 @@ size_t km_magicsock_home(const km_magicsock *ms, const char **ret, size_t cap) {
   return ms->relays == NULL ? 0 : km_relays_home(ms->relays, ret, cap);
 }
 
+/* In the place of a dead socket, with its port if that is free. */
+static void replace(km_magicsock *ms, km_socket *dead) {
+  km_udp_addr bind = dead->udp.bound;
+  km_socket *fresh;
+  km_errinfo err;
+  int rv = km_socket_open(ms, &bind, &fresh, &err);
+  if (rv == KM_ERR_ADDR_IN_USE) {
+    bind.port = 0;
+    rv = km_socket_open(ms, &bind, &fresh, &err);
+  }
+  dead->replaced = rv == 0;
+  km_socket_settle(dead);
+}
+
+static bool has_socket(const km_magicsock *ms, uint8_t family) {
+  for (size_t i = 0; i < KM_MAGICSOCK_MAX_SOCKETS; i++) {
+    const km_socket *s = &ms->sockets[i];
+    if (s->state == KM_SOCKET_CURRENT && s->udp.bound.family == family) {
+      return true;
+    }
+  }
+  return false;
+}
+
+/* Sockets that died, and a family that the system did not have before. */
+static void revive(km_magicsock *ms) {
+  for (size_t i = 0; i < KM_MAGICSOCK_MAX_SOCKETS; i++) {
+    if (ms->sockets[i].state == KM_SOCKET_DEAD && !ms->sockets[i].replaced) {
+      replace(ms, &ms->sockets[i]);
+    }
+  }
+  for (uint8_t family = 4; ms->bound_to_any && family <= 6; family = (uint8_t)(family + 2)) {
+    const km_udp_addr any = {.family = family};
+    km_socket *fresh;
+    km_errinfo err;
+    if (!has_socket(ms, family) && km_socket_open(ms, &any, &fresh, &err) != 0) {
+      KM_LOG(&ms->config.env->logger, KM_LOG_DEBUG, KM_LOGC_UDP, NULL, NULL, "no-such-family", "%s",
+             err.text);
+    }
+  }
+}
+
 void km_magicsock_network_changed(km_magicsock *ms) {
+  revive(ms);
   if (ms->relays != NULL) {
     km_relays_network_changed(ms->relays);
   }

@@ -1,10 +1,10 @@
 /* Which of the ways to a peer a connection should take. Pure: the same samples give the same answer
  * in any order.
  *
- * Direct beats relay whenever it works. Among direct ways the lowest cost wins: the round trip, less
- * 3 ms for IPv6 (as iroh), plus what loss costs: each lost packet a round trip and 100 ms, about the
- * time until it is repaired. Another one is taken only when it is 5 ms better, so that two ways of
- * about the same length do not alternate. */
+ * Direct beats relay whenever it works. Among direct ways the lowest cost wins: the round trip,
+ * less 3 ms for IPv6 (as iroh), plus what loss costs: each lost packet a round trip and 100 ms,
+ * about the time until it is repaired. Another one is taken only when it is 5 ms better, so that
+ * two ways of about the same length do not alternate. */
 #ifndef KM_MAGICSOCK_PATH_SELECT_H
 #define KM_MAGICSOCK_PATH_SELECT_H
 
@@ -26,8 +26,8 @@ typedef struct km_path_sample {
   uint64_t order;         /* breaks ties, smaller first; distinct */
 } km_path_sample;
 
-/* The index of the one to take, `count` when none is usable. Relays among each other: the current one
- * stays. */
+/* The index of the one to take, `count` when none is usable. Relays among each other: the current
+ * one stays. */
 size_t km_path_select(const km_path_sample *samples, size_t count);
 
 #endif /* KM_MAGICSOCK_PATH_SELECT_H */

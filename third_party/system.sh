@@ -3,11 +3,12 @@
 # working directory. Calls no package manager when everything is there.
 
 build_packages=(gcc libc6-dev make cmake ninja-build pkg-config autoconf automake libtool
-  patch xz-utils ca-certificates libsodium-dev libuv1-dev libcjson-dev librust-blake3-dev)
-test_packages=(libcmocka-dev valgrind python3 procps openssl)
+  patch xz-utils ca-certificates libsodium-dev libuv1-dev libcjson-dev librust-blake3-dev
+  libminiupnpc-dev)
+test_packages=(libcmocka-dev valgrind python3 procps openssl iproute2 nftables conntrack)
 # Programs of others that tests talk to where they are there. They may bring a service, which is why
 # only the gate installs them.
-peer_packages=(coturn)
+peer_packages=(coturn tayga tcpdump miniupnpd-nftables)
 lint_packages=(clang clang-format clang-tidy g++ binutils file dpkg-dev)
 
 is_installed() {

@@ -220,6 +220,7 @@ int cli_status_of(int code) {
   case KM_ERR_NO_ADDRESS:
   case KM_ERR_NO_NETWORK:
   case KM_ERR_NO_PATH:
+  case KM_ERR_NO_DIRECT_PATH:
   case KM_ERR_REFUSED:
   case KM_ERR_VERSION:
   case KM_ERR_RELAY_PROTOCOL:

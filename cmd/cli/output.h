@@ -15,7 +15,8 @@ enum {
   CLI_EXIT_UNREACHABLE = 3,
   CLI_EXIT_WRONG_KEY = 4,
   CLI_EXIT_ALPN = 5,
-  CLI_EXIT_LOST = 6
+  CLI_EXIT_LOST = 6,
+  CLI_EXIT_RELAYED = 7 /* km-node why: connected, not directly */
 };
 
 typedef struct cli_output {

@@ -16,6 +16,8 @@ static const struct {
     {"ticket", cmd_ticket, "take a ticket apart, or make one"},
     {"key", cmd_key, "make and show secret keys"},
     {"relay", cmd_relay, "measure the way to a relay"},
+    {"doctor", cmd_doctor, "find out what this network allows, and what to do"},
+    {"why", cmd_why, "say why the way to a node is direct or not, and what to change"},
     {"perf", cmd_perf, "measure goodput, latency, handshakes and memory"},
 };
 

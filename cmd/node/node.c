@@ -20,6 +20,11 @@ void node_add_options(cli_option table[NODE_OPTIONS_MAX], node_options *o) {
        0, 0},
       {"--relay-token", CLI_TEXT, &o->relay_token, "TOKEN",
        "what these relays want to see (default $KM_RELAY_TOKEN)", 0, 0},
+      {"--stun", CLI_LIST, &o->stun, "HOST[:PORT]",
+       "STUN server (again for more; default the relays' hosts)", 0, 0},
+      {"--policy", CLI_TEXT, &o->policy, "POLICY",
+       "any, prefer-direct (default), relay-only or direct:SECONDS", 0, 0},
+      {"--no-port-mapping", CLI_FLAG, &o->no_port_mapping, NULL, "ask no router for a port", 0, 0},
       {"--congestion", CLI_TEXT, &o->congestion, "NAME", "cubic (default), bbr or reno", 0, 0},
       {"--post-quantum", CLI_FLAG, &o->post_quantum, NULL, "prefer X25519MLKEM768", 0, 0},
       {"--log", CLI_TEXT, &o->log, "FILTER", "log to stderr: info,quic=debug (or KM_LOG)", 0, 0},
@@ -57,6 +62,13 @@ static int parse_binds(const cli_list *list, km_udp_addr *ret, km_errinfo *err) 
     }
   }
   return 0;
+}
+
+static int check_stun(const cli_list *list, km_errinfo *err) {
+  return list->count <= KM_NET_REPORT_MAX_STUN
+             ? 0
+             : bad_option(err, "--stun was given too often: %d servers are enough",
+                          KM_NET_REPORT_MAX_STUN);
 }
 
 static int load_key(const node_options *o, km_secret_key **ret, km_errinfo *err) {
@@ -106,6 +118,41 @@ static int parse_congestion(const char *text, km_endpoint_options *ret, km_errin
     ret->congestion = KM_CC_RENO;
   } else {
     return bad_option(err, "--congestion is cubic, bbr or reno, not '%.40s'", text);
+  }
+  return 0;
+}
+
+#define MAX_WITHIN_S 600
+
+/* "direct:SECONDS" */
+static bool parse_within(const char *text, uint32_t *ret_ms) {
+  const char word[] = "direct:";
+  size_t len = strlen(word);
+  if (strncmp(text, word, len) != 0) {
+    return false;
+  }
+  uint32_t seconds = 0;
+  for (text += len; text[0] >= '0' && text[0] <= '9' && seconds <= MAX_WITHIN_S; text++) {
+    seconds = 10 * seconds + (uint32_t)(text[0] - '0');
+  }
+  *ret_ms = seconds * 1000;
+  return text[0] == '\0' && seconds > 0 && seconds <= MAX_WITHIN_S;
+}
+
+static int parse_policy(const char *text, km_endpoint_options *ret, km_errinfo *err) {
+  if (text == NULL || strcmp(text, "prefer-direct") == 0) {
+    ret->path_policy = KM_POLICY_PREFER_DIRECT;
+  } else if (strcmp(text, "any") == 0) {
+    ret->path_policy = KM_POLICY_ANY;
+  } else if (strcmp(text, "relay-only") == 0) {
+    ret->path_policy = KM_POLICY_RELAY_ONLY;
+  } else if (parse_within(text, &ret->direct_within_ms)) {
+    ret->path_policy = KM_POLICY_REQUIRE_DIRECT;
+  } else {
+    return bad_option(err,
+                      "--policy is any, prefer-direct, relay-only or direct:SECONDS (1 to %d), "
+                      "not '%.40s'",
+                      MAX_WITHIN_S, text);
   }
   return 0;
 }
@@ -181,6 +228,8 @@ static int open_endpoint(node *n, const node_options *o, km_errinfo *err) {
   km_endpoint_options_default(&opt);
   int rv = parse_binds(&o->bind, binds, err);
   rv = rv != 0 ? rv : parse_relays(&o->relay, &opt, err);
+  rv = rv != 0 ? rv : check_stun(&o->stun, err);
+  rv = rv != 0 ? rv : parse_policy(o->policy, &opt, err);
   rv = rv != 0 ? rv : parse_congestion(o->congestion, &opt, err);
   rv = rv != 0 ? rv : parse_log(o->log, &opt, err);
   rv = rv != 0 ? rv : load_key(o, &key, err);
@@ -192,6 +241,9 @@ static int open_endpoint(node *n, const node_options *o, km_errinfo *err) {
   opt.relay_ca_file = o->relay_ca;
   opt.relay_token =
       opt.relay_mode == KM_RELAY_MODE_CUSTOM ? node_relay_token(o->relay_token) : NULL;
+  opt.stun_servers = o->stun.at;
+  opt.stun_server_count = o->stun.count;
+  opt.port_mapping = !o->no_port_mapping;
   opt.bind = binds;
   opt.bind_count = o->bind.count;
   opt.secret_key = key;
@@ -377,4 +429,13 @@ int node_parse_peer(const cli_output *out, km_addr **ret, const char *text, cons
   km_addr_free(addr);
   err.code = rv;
   return cli_error(out, CLI_EXIT_USAGE, &err);
+}
+
+cli_list node_take_relays(node_options *o) {
+  cli_list relays = {0};
+  if (o->relay.count > 0 && strstr(o->relay.at[0], "://") != NULL) {
+    relays = o->relay;
+    o->relay.count = node_relay_token(o->relay_token) != NULL ? relays.count : 0;
+  }
+  return relays;
 }

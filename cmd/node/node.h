@@ -10,12 +10,13 @@
 #define NODE_DEFAULT_ALPN "km/echo/1"
 
 typedef struct node_options {
-  cli_list bind, relay;
+  cli_list bind, relay, stun;
   const char *secret_key, *key_file, *relay_ca, *relay_token, *log, *qlog, *keylog, *congestion;
-  bool post_quantum, json;
+  const char *policy;
+  bool post_quantum, no_port_mapping, json;
 } node_options;
 
-#define NODE_OPTIONS_MAX 24 /* rows of an option table, the end included */
+#define NODE_OPTIONS_MAX 32 /* rows of an option table, the end included */
 
 /* Appends the rows of `o` to a table that ends with a NULL name. */
 void node_add_options(cli_option table[NODE_OPTIONS_MAX], node_options *o);
@@ -56,6 +57,13 @@ int node_print_ready(node *n);
 int node_parse_peer(const cli_output *out, km_addr **ret, const char *text, const cli_list *addrs,
                     const cli_list *relays);
 
+/* A dialler needs no home: the relays it is given are where the peer may be, and are taken out of
+ * the options. With a token they are its own as well: no others get to see it. */
+cli_list node_take_relays(node_options *o);
+#define NODE_NO_ADDRESS                                                                            \
+  "an id alone does not say where the peer is: add --addr IP:PORT or --relay URL, or dial its "    \
+  "ticket"
+
 /* The commands. Each takes the words after its name and returns the exit status. */
 int cmd_node1(int argc, char **argv);
 int cmd_node2(int argc, char **argv);
@@ -64,5 +72,7 @@ int cmd_ticket(int argc, char **argv);
 int cmd_key(int argc, char **argv);
 int cmd_perf(int argc, char **argv);
 int cmd_relay(int argc, char **argv);
+int cmd_doctor(int argc, char **argv);
+int cmd_why(int argc, char **argv);
 
 #endif /* KM_CMD_NODE_NODE_H */

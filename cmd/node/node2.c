@@ -17,12 +17,13 @@ typedef struct dialler {
   km_timer *timer;
   source *source;
   uint64_t count, timeout_s;
+  uint64_t wait_direct_s;   /* for a direct path, before anything is sent; 0: not at all */
   uint64_t round;           /* echoes that came back whole */
   uint64_t sent, received;  /* of this round */
   uint64_t total;           /* bytes echoed in all rounds */
   uint64_t seen_at_timeout; /* progress when the timer was set */
   int percent;              /* shown last; -1: none */
-  bool connected, done;
+  bool connected, waiting, done;
 } dialler;
 
 /* --- for who waits --------------------------------------------------------------------------- */
@@ -187,22 +188,49 @@ static void finish(dialler *d) {
 
 /* --- the connection -------------------------------------------------------------------------- */
 
-static void on_connected(void *ctx, km_conn *conn) {
-  dialler *d = ctx;
-  d->connected = true;
-  report_connected(&d->n, conn);
+static void start_sending(dialler *d) {
+  km_timer_cancel(d->timer);
+  d->waiting = false;
   set_timer(d);
   next_round(d);
+}
+
+static void on_waited(void *ctx) {
+  dialler *d = ctx;
+  d->timer = NULL;
+  cli_say(&d->n.out, "not direct after %llu s, going on over the relay",
+          (unsigned long long)d->wait_direct_s);
+  start_sending(d);
+}
+
+static void on_connected(void *ctx, km_conn *conn) {
+  dialler *d = ctx;
+  km_path_info path;
+  d->connected = true;
+  report_connected(&d->n, conn);
+  (void)km_conn_path(conn, &path);
+  if (d->wait_direct_s == 0 || path.kind == KM_PATH_DIRECT ||
+      km_timer_start(&d->timer, d->n.loop, d->wait_direct_s * 1000, on_waited, d) != 0) {
+    start_sending(d);
+    return;
+  }
+  d->waiting = true;
 }
 
 static void on_path(void *ctx, km_conn *conn, const km_path_info *path) {
   dialler *d = ctx;
   report_path(&d->n, conn, path);
+  if (d->waiting && path->kind == KM_PATH_DIRECT) {
+    start_sending(d);
+  }
 }
 
 static void on_conn_closed(void *ctx, km_conn *conn, const km_close_info *info) {
   dialler *d = ctx;
   end_progress(d);
+  km_timer_cancel(d->timer);
+  d->timer = NULL;
+  d->waiting = false;
   if (d->connected) {
     report_closed(&d->n, conn, info);
   }
@@ -233,10 +261,7 @@ static void dial(dialler *d, const km_addr *addr, const char *alpn) {
   km_errinfo err;
   int rv = km_endpoint_dial(d->n.endpoint, &d->conn, addr, alpn, &callbacks, d, &options, &err);
   if (rv == KM_ERR_NO_ADDRESS && km_addr_udp_count(addr) + km_addr_relay_count(addr) == 0) {
-    (void)snprintf(
-        err.text, sizeof err.text,
-        "an id alone does not say where the peer is: add --addr IP:PORT or --relay URL, or "
-        "dial its ticket");
+    (void)snprintf(err.text, sizeof err.text, "%s", NODE_NO_ADDRESS);
   }
   if (rv != 0) {
     d->done = true;
@@ -261,17 +286,6 @@ static int run(dialler *d, const node_options *o, const km_addr *addr, const cha
   return node_run(&d->n);
 }
 
-/* A dialler needs no home: the relays it is given are where the peer may be. With a token they are
- * its own as well: no others get to see it. */
-static cli_list take_relays(node_options *o) {
-  cli_list relays = {0};
-  if (o->relay.count > 0 && strstr(o->relay.at[0], "://") != NULL) {
-    relays = o->relay;
-    o->relay.count = node_relay_token(o->relay_token) != NULL ? relays.count : 0;
-  }
-  return relays;
-}
-
 int cmd_node2(int argc, char **argv) {
   node_options o = {0};
   dialler d = {.n = {.stop_status = 130}, .count = 1, .timeout_s = 30, .percent = -1};
@@ -285,6 +299,8 @@ int cmd_node2(int argc, char **argv) {
       {"--file", CLI_TEXT, &file, "PATH", "send this file; - is standard input", 0, 0},
       {"--count", CLI_NUMBER, &d.count, "N", "so many times, one stream each (default 1)", 1,
        1000000},
+      {"--wait-direct", CLI_NUMBER, &d.wait_direct_s, "SECONDS",
+       "for a direct path, at most so long, before sending", 1, 600},
       {"--timeout", CLI_NUMBER, &d.timeout_s, "SECONDS", "to connect, and without progress (30)", 1,
        600},
   };
@@ -311,7 +327,7 @@ int cmd_node2(int argc, char **argv) {
     return result == CLI_HELPED ? CLI_EXIT_OK : cli_error(&d.n.out, CLI_EXIT_USAGE, &err);
   }
   km_addr *addr;
-  const cli_list relays = take_relays(&o);
+  const cli_list relays = node_take_relays(&o);
   int status = node_parse_peer(&d.n.out, &addr, words.at[0], &addrs, &relays);
   if (status != CLI_EXIT_OK) {
     return status;

@@ -5,13 +5,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cmd/node/report.h"
+
 static const struct {
   const char *name;
   void (*start)(perf *p);
 } modes[] = {
     {"upload", perf_bulk_start},     {"download", perf_bulk_start},
     {"latency", perf_latency_start}, {"handshake", perf_handshake_start},
-    {"memory", perf_memory_start},
+    {"memory", perf_memory_start},   {"idle", perf_idle_start},
 };
 
 #define MODES (sizeof modes / sizeof modes[0])
@@ -105,15 +107,53 @@ void perf_next_mode(perf *p) {
   start_mode(p);
 }
 
+/* --- the connection -------------------------------------------------------------------------- */
+
+static void on_waited(void *ctx) {
+  perf *p = ctx;
+  p->timer = NULL;
+  perf_fail(p, KM_ERR_NO_DIRECT_PATH, km_strerror(KM_ERR_NO_DIRECT_PATH));
+}
+
 static void on_connected(void *ctx, km_conn *conn) {
-  (void)conn;
-  start_mode(ctx);
+  perf *p = ctx;
+  km_path_info path = {.kind = KM_PATH_NONE};
+  if (p->wait_direct_s == 0) {
+    start_mode(p);
+    return;
+  }
+  report_connected(&p->n, conn);
+  if (km_conn_path(conn, &path) == 0 && path.kind == KM_PATH_DIRECT) {
+    start_mode(p);
+    return;
+  }
+  p->waiting = true;
+  if (km_timer_start(&p->timer, p->n.loop, p->wait_direct_s * 1000, on_waited, p) != 0) {
+    perf_fail(p, KM_ERR_NOMEM, "out of memory for a timer");
+  }
+}
+
+static void on_path(void *ctx, km_conn *conn, const km_path_info *path) {
+  perf *p = ctx;
+  if (p->wait_direct_s == 0) {
+    return; /* who asked for nothing but figures gets nothing else */
+  }
+  report_path(&p->n, conn, path);
+  if (p->waiting && path->kind == KM_PATH_DIRECT) {
+    p->waiting = false;
+    km_timer_cancel(p->timer);
+    p->timer = NULL;
+    start_mode(p);
+  }
 }
 
 static void on_closed(void *ctx, km_conn *conn, const km_close_info *info) {
   perf *p = ctx;
   (void)conn;
   p->conn = NULL;
+  p->waiting = false;
+  km_timer_cancel(p->timer);
+  p->timer = NULL;
   if (!p->done) {
     perf_fail(p, info->error == KM_OK ? KM_ERR_CANCELLED : info->error,
               info->error == KM_ERR_ALPN_REFUSED ? "the peer is no km-node perf server"
@@ -123,8 +163,10 @@ static void on_closed(void *ctx, km_conn *conn, const km_close_info *info) {
 }
 
 static int run(perf *p, const node_options *o) {
-  static const km_conn_callbacks callbacks = {
-      .size = sizeof callbacks, .on_connected = on_connected, .on_closed = on_closed};
+  static const km_conn_callbacks callbacks = {.size = sizeof callbacks,
+                                              .on_connected = on_connected,
+                                              .on_path = on_path,
+                                              .on_closed = on_closed};
   int status = node_open(&p->n, o);
   if (status != CLI_EXIT_OK) {
     return status;
@@ -140,8 +182,10 @@ static int run(perf *p, const node_options *o) {
 
 static int choose(perf *p, const char *name) {
   bool any = false;
+  bool all = strcmp(name, "all") == 0;
   for (size_t i = 0; i < MODES; i++) {
-    p->wanted[i] = strcmp(name, "all") == 0 || strcmp(name, modes[i].name) == 0;
+    bool measures = modes[i].start != perf_idle_start; /* seconds would tell nothing of a minute */
+    p->wanted[i] = (all && measures) || strcmp(name, modes[i].name) == 0;
     any = any || p->wanted[i];
   }
   return any ? 0 : KM_ERR_INVALID;
@@ -158,13 +202,15 @@ int perf_client(int argc, char **argv) {
   const char *mode = "all";
   cli_option options[NODE_OPTIONS_MAX] = {
       {"--mode", CLI_TEXT, &mode, "NAME",
-       "upload, download, latency, handshake, memory or all (default)", 0, 0},
+       "upload, download, latency, handshake, memory, all of these (default), or idle", 0, 0},
       {"--streams", CLI_NUMBER, &p.streams, "N", "upload, download: streams at once (1)", 1, 100},
       {"--time", CLI_NUMBER, &p.seconds, "S", "seconds a mode (5)", 1, 3600},
       {"--size", CLI_NUMBER, &p.size, "BYTES", "latency: bytes of request and answer (64)", 0,
        PERF_REQUEST_MAX},
       {"--conns", CLI_NUMBER, &p.connections, "N", "memory: idle connections (500)", 1, 50000},
       {"--parallel", CLI_NUMBER, &p.parallel, "N", "handshake: dials at once (1)", 1, 64},
+      {"--wait-direct", CLI_NUMBER, &p.wait_direct_s, "SECONDS",
+       "for a direct path, at most so long, before the first mode", 1, 600},
   };
   node_add_options(options, &o);
   const cli_command command = {
@@ -188,7 +234,7 @@ int perf_client(int argc, char **argv) {
   if (choose(&p, mode) != 0) {
     err.code = KM_ERR_INVALID;
     (void)snprintf(err.text, sizeof err.text,
-                   "--mode is upload, download, latency, handshake, memory or all");
+                   "--mode is upload, download, latency, handshake, memory, idle or all");
     return cli_error(&p.n.out, CLI_EXIT_USAGE, &err);
   }
   const cli_list none = {0};

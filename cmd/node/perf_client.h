@@ -14,6 +14,9 @@ typedef struct perf {
   bool wanted[8], done;
   size_t mode;
   uint64_t streams, seconds, size, connections, parallel;
+  uint64_t wait_direct_s; /* for a direct path, before the first mode; 0: not at all */
+  bool waiting;
+  km_timer *timer; /* of the wait, or of idle; NULL: none */
 
   perf_usage server_before, client_before;
   uint64_t started, until, ended;
@@ -26,6 +29,9 @@ typedef struct perf {
   bool sending;
 
   uint64_t dialled, connected, closed; /* handshake, memory */
+
+  km_conn_stats idle_before, idle_after;
+  perf_usage client_after; /* idle */
 } perf;
 
 typedef void (*perf_then)(perf *p, const perf_usage *server);
@@ -36,11 +42,12 @@ void perf_next_mode(perf *p);
 void perf_fail(perf *p, int code, const char *text);
 const char *perf_mode_name(const perf *p);
 
-/* perf_bulk.c, perf_latency.c, perf_conns.c */
+/* perf_bulk.c, perf_latency.c, perf_conns.c, perf_idle.c */
 void perf_bulk_start(perf *p);
 void perf_latency_start(perf *p);
 void perf_handshake_start(perf *p);
 void perf_memory_start(perf *p);
+void perf_idle_start(perf *p);
 
 /* Sorted samples; `percent` 0 to 100. */
 void perf_sort(perf *p);

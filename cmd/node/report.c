@@ -13,6 +13,23 @@ static void path_text(const km_path_info *path, char *buf, size_t cap) {
                  (double)path->rtt_us / 1000);
 }
 
+/* The path in use, with what `path` in `connected` does not say. */
+static void emit_path(const node *n, const km_conn *conn, const km_path_info *path) {
+  char id[KM_ID_TEXT_CAP];
+  km_conn_stats stats = {.size = sizeof stats};
+  cJSON *event = cli_event(&n->out, "path");
+  (void)km_conn_get_stats(conn, &stats);
+  cli_add_text(event, "remote", remote_of(conn, KM_ID_HEX, id));
+  cli_add_text(event, "kind", cli_path_name(path));
+  cli_add_path(event, path);
+  if (path->relay_url != NULL) {
+    cli_add_text(event, "relay", path->relay_url);
+  }
+  cli_add_number(event, "rtt_us", (double)path->rtt_us);
+  cli_add_number(event, "since_connect_ms", (double)(stats.age_us / 1000));
+  cli_emit(event);
+}
+
 void report_connected(const node *n, const km_conn *conn) {
   char id[KM_ID_TEXT_CAP], text[CLI_PATH_TEXT_CAP + 64];
   km_path_info path;
@@ -25,6 +42,7 @@ void report_connected(const node *n, const km_conn *conn) {
   cli_add_path(event, &path);
   cli_add_number(event, "handshake_ms", (double)stats.handshake_us / 1000);
   cli_emit(event);
+  emit_path(n, conn, &path);
   path_text(&path, text, sizeof text);
   cli_say(&n->out, "connected to %s over %s, handshake %.2f ms", remote_of(conn, KM_ID_HEX, id),
           text, (double)stats.handshake_us / 1000);
@@ -32,10 +50,7 @@ void report_connected(const node *n, const km_conn *conn) {
 
 void report_path(const node *n, const km_conn *conn, const km_path_info *path) {
   char id[KM_ID_TEXT_CAP], text[CLI_PATH_TEXT_CAP + 64];
-  cJSON *event = cli_event(&n->out, "path");
-  cli_add_text(event, "remote", remote_of(conn, KM_ID_HEX, id));
-  cli_add_path(event, path);
-  cli_emit(event);
+  emit_path(n, conn, path);
   path_text(path, text, sizeof text);
   cli_say(&n->out, "%s moved to %s", remote_of(conn, KM_ID_SHORT, id), text);
 }

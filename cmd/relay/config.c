@@ -6,6 +6,7 @@
 #include "cmd/relay/config_access.h"
 #include "cmd/relay/config_read.h"
 #include "cmd/relay/file_io.h"
+#include "holepunch/stun_server_io.h"
 
 #define DEFAULT_GRACE_MS 3000
 #define MAX_MS 3600000
@@ -148,6 +149,29 @@ static int read_limits(config_reader *r) {
 
 /* --- addresses ------------------------------------------------------------------------------- */
 
+/* The same is checked when the server is made; here the line is known, and nothing runs yet. */
+static int check_stun_alt(config_reader *r) {
+  static const uint8_t any[16] = {0};
+  const relay_config *c = r->config;
+  for (size_t i = 0; i < c->stun_alt.count; i++) {
+    const km_udp_addr *alt = &c->stun_alt.at[i], *with = NULL;
+    for (size_t k = 0; with == NULL && k < c->stun.count; k++) {
+      with = c->stun.at[k].family == alt->family ? &c->stun.at[k] : NULL;
+    }
+    if (i >= KM_STUN_SERVER_MAX_ALTERNATES || (i == 1 && alt->family == c->stun_alt.at[0].family)) {
+      return config_bad(r, "stun_alt_addr", "there is one alternate address a family");
+    }
+    if (with == NULL || memcmp(with->ip, any, sizeof any) == 0 ||
+        memcmp(alt->ip, any, sizeof any) == 0 || memcmp(with->ip, alt->ip, sizeof any) == 0 ||
+        (with->port == alt->port && alt->port != 0)) {
+      return config_bad(r, "stun_alt_addr",
+                        "it goes with a stun_bind_addr of its family: two addresses of this "
+                        "machine, each named in full, with different ports");
+    }
+  }
+  return 0;
+}
+
 static int read_binds(config_reader *r) {
   relay_config *c = r->config;
   int rv = config_bool(r, "enable_relay", &c->enable_relay);
@@ -155,6 +179,8 @@ static int read_binds(config_reader *r) {
   rv = rv != 0 ? rv : config_bool(r, "enable_metrics", &c->enable_metrics);
   rv = rv != 0 ? rv : config_binds(r, "http_bind_addr", &c->http);
   rv = rv != 0 ? rv : config_binds(r, "stun_bind_addr", &c->stun);
+  rv = rv != 0 ? rv : config_binds(r, "stun_alt_addr", &c->stun_alt);
+  rv = rv != 0 ? rv : check_stun_alt(r);
   rv = rv != 0 ? rv : config_binds(r, "metrics_bind_addr", &c->metrics);
   if (rv == 0 && c->metrics.count > 1) {
     return config_bad(r, "metrics_bind_addr", "there is one address for metrics");
@@ -286,6 +312,7 @@ const char *relay_config_needs_restart(const relay_config *a, const relay_config
       {a->enable_metrics == b->enable_metrics, "enable_metrics"},
       {same_binds(&a->http, &b->http), "http_bind_addr"},
       {same_binds(&a->stun, &b->stun), "stun_bind_addr"},
+      {same_binds(&a->stun_alt, &b->stun_alt), "stun_alt_addr"},
       {same_binds(&a->metrics, &b->metrics), "metrics_bind_addr"},
       {a->enable_tls == b->enable_tls, "tls"},
       {!a->enable_tls || same_binds(&a->https, &b->https), "tls.https_bind_addr"},

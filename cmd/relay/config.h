@@ -28,6 +28,7 @@ typedef struct relay_config {
   bool dev;
   bool enable_relay, enable_stun, enable_metrics, enable_tls;
   relay_binds http, https, stun, metrics; /* metrics: one */
+  relay_binds stun_alt;                   /* RFC 5780; none, or one a family */
   char *cert_file, *key_file;             /* with enable_tls */
   bool reload_daily;                      /* cert_mode "Reloading" */
   km_relay_server_limits limits;

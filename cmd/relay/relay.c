@@ -148,8 +148,10 @@ static int start_stun(relay *r, km_errinfo *err) {
   km_stun_server_config config = {.env = &r->env,
                                   .loop = r->loop,
                                   .bind_count = c->stun.count,
+                                  .alternate_count = c->stun_alt.count,
                                   .max_per_second = c->stun_per_second};
   memcpy(config.binds, c->stun.at, sizeof config.binds);
+  memcpy(config.alternates, c->stun_alt.at, sizeof config.alternates);
   return c->enable_stun ? km_stun_server_new(&r->stun, &config, err) : 0;
 }
 
@@ -236,6 +238,9 @@ static void tell_ready(const relay *r) {
   split_bound(r, &info);
   for (size_t i = 0; r->stun != NULL && i < r->config.stun.count; i++) {
     info.stun.at[info.stun.count++] = *km_stun_server_bound(r->stun, i);
+  }
+  for (size_t i = 0; r->stun != NULL && i < r->config.stun_alt.count; i++) {
+    info.stun_alt.at[info.stun_alt.count++] = *km_stun_server_alternate(r->stun, i);
   }
   if (r->metrics != NULL) {
     info.metrics.at[info.metrics.count++] = *km_relay_metrics_server_bound(r->metrics);

@@ -40,6 +40,7 @@ static void say_ready(const cli_output *out, const report_ready_info *r) {
   put(line, "relay", "https://", &r->https, "");
   put(line, tls ? "captive portals" : "relay", "http://", &r->http, "");
   put(line, "stun", "", &r->stun, "");
+  put(line, "stun alternate", "", &r->stun_alt, "");
   put(line, "metrics", "http://", &r->metrics, "/metrics");
   cli_say(out, "ready: %s, access %s", line, r->access);
 }
@@ -68,6 +69,9 @@ static void emit_ready(const cli_output *out, const report_ready_info *r) {
   add_list(event, "http", &r->http);
   add_list(event, "https", &r->https);
   add_list(event, "stun", &r->stun);
+  if (r->stun_alt.count > 0) {
+    add_list(event, "stun_alt", &r->stun_alt);
+  }
   if (r->metrics.count > 0) {
     cli_add_text(event, "metrics", text_of(addr, &r->metrics.at[0]));
   } else {

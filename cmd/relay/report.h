@@ -8,7 +8,7 @@
 /* Where things really are; a count of 0: nowhere. */
 typedef struct report_ready_info {
   bool dev;
-  relay_binds http, https, stun, metrics;
+  relay_binds http, https, stun, stun_alt, metrics;
   const char *access;
 } report_ready_info;
 

@@ -29,6 +29,7 @@ AIMS = [("upload", "gbit_s", "bare", 0.9), ("download", "gbit_s", "bare", 0.9),
         ("latency", "p50_us", "iroh", 1), ("handshake", "per_second", "iroh", 1),
         ("memory", "client_bytes_per_conn", None, 40 * 1024),
         ("memory", "server_bytes_per_conn", None, 40 * 1024),
+        ("upload", "gbit_s", "plain", 0.95), ("download", "gbit_s", "plain", 0.95),  # punch/run
         ("forward", "packets_s", "plain", 0.8), ("forward", "packets_cpu_s", "iroh", 1),
         ("delay", "p99_us", None, 1000), ("idle", "bytes_per_client", None, 20 * 1024)]
 BUSY = 0.5  # load average a core, before the first measurement, from which a warning is due

@@ -3,8 +3,9 @@ import os
 import re
 
 from lab import LOST, SOURCE, OK, UNREACHABLE, Case, Process, Server, main, run
+from relay_test import Relay
 
-MODES = ["upload", "download", "latency", "handshake", "memory"]
+MODES = ["upload", "download", "latency", "handshake", "memory"]  # --mode all
 
 
 def documented():
@@ -35,7 +36,7 @@ class Perf(Case):
         return result.events
 
     def test_every_mode_is_documented(self):
-        self.assertEqual(set(documented()), set(MODES))
+        self.assertEqual(set(documented()), {*MODES, "idle"})
 
     def test_all(self):
         self.assertEqual([event["mode"] for event in self.measure()], MODES)
@@ -72,6 +73,30 @@ class Perf(Case):
         self.assertEqual(event["connections"], 100)
         self.assertGreater(event["server_bytes_per_conn"], 0)
         self.assertGreater(event["client_bytes_per_conn"], 0)
+
+    def test_idle(self):
+        event, = self.measure("--mode", "idle")
+        self.assertGreaterEqual(event["seconds"], 1)
+        self.assertGreater(event["cpu_server_ms_per_min"], 0)  # it answered
+
+    def test_waits_for_a_direct_path(self):
+        relay = self.start(Relay, self.folder)
+        server = self.start(Server, "--relay", relay.url, command=("perf", "server"))
+        ticket = run("ticket", server.id, "--relay", relay.url, "--json").event("ticket")["ticket"]
+        client = ("perf", "client", ticket, "--mode", "latency", "--time", 1, "--json",
+                  "--wait-direct")
+        result = run(*client, 60, "--bind", "127.0.0.1:0")
+        self.assertEqual(result.status, OK, result.out + result.err)
+        self.assertEqual([e.get("kind") for e in result.events if e["event"] in ("path", "perf")],
+                         ["relay", "direct", None])
+
+        result = run(*client, 1, "--policy", "relay-only")
+        self.assertEqual(result.event("error")["name"], "NO_DIRECT_PATH", result.out + result.err)
+        self.assertNotEqual(result.status, OK)
+
+        result = run("perf", "client", server.ticket, *client[3:], 60)
+        self.assertEqual([e.get("kind") for e in result.events if e["event"] in ("path", "perf")],
+                         ["direct", None])
 
     def test_for_people(self):
         server = self.start(Server, command=("perf", "server"))

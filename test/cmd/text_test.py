@@ -12,7 +12,7 @@ from lab import BIN, OK, SOURCE, WRAPPER, Case, Server, environment, main, run
 
 ID = vectors.keys()[0]["id"]
 COMMANDS = {"": [], "node1": ["node1"], "node2": ["node2"], "id": ["id"], "ticket": ["ticket"],
-            "key": ["key"], "relay": ["relay"], "perf": ["perf"], "perf-server": ["perf", "server"],
+            "key": ["key"], "relay": ["relay"], "doctor": ["doctor"], "perf": ["perf"], "perf-server": ["perf", "server"],
             "perf-client": ["perf", "client"]}
 
 

@@ -281,8 +281,9 @@ static void a_closing_endpoint_refuses_new_connections(void **state) {
   lab_connect(p.client, p.server, NULL);
   km_addr *addr = lab_addr(p.server, NULL);
   km_endpoint_close(p.server->ep);
-  lab_conn *late = lab_dial_with(p.client, addr, LAB_ALPN,
-                                 &(km_dial_options){sizeof(km_dial_options), false, 1500});
+  lab_conn *late =
+      lab_dial_with(p.client, addr, LAB_ALPN,
+                    &(km_dial_options){.size = sizeof(km_dial_options), .timeout_ms = 1500});
   km_addr_free(addr);
   LAB_WAIT(&p.l, late->closed > 0);
   assert_int_equal(late->connected, 0);
@@ -415,7 +416,7 @@ static void an_attempt_filter_refuses_retries_and_ignores(void **state) {
 
   p.server->verdict = KM_ACCEPT_IGNORE;
   c = lab_dial_with(p.client, addr, LAB_ALPN,
-                    &(km_dial_options){sizeof(km_dial_options), false, 500});
+                    &(km_dial_options){.size = sizeof(km_dial_options), .timeout_ms = 500});
   LAB_WAIT(&p.l, c->closed > 0);
   assert_int_equal(c->info.error, KM_ERR_UNREACHABLE);
   assert_int_equal(lab_stats(p.server).half_open, 0);
@@ -430,8 +431,9 @@ static void nobody_there_is_unreachable(void **state) {
   km_addr *addr = lab_addr(p.server, NULL);
   lab_endpoint_close(p.server);
   uint64_t before = lab_now_ms();
-  lab_conn *c = lab_dial_with(p.client, addr, LAB_ALPN,
-                              &(km_dial_options){sizeof(km_dial_options), false, 700});
+  lab_conn *c =
+      lab_dial_with(p.client, addr, LAB_ALPN,
+                    &(km_dial_options){.size = sizeof(km_dial_options), .timeout_ms = 700});
   LAB_WAIT(&p.l, c->closed > 0);
   assert_int_equal(c->info.error, KM_ERR_UNREACHABLE);
   assert_true(lab_now_ms() - before >= 690);

@@ -58,13 +58,15 @@ static void an_id_and_a_relay_are_enough(void **state) {
   lab_endpoint *server = server_open(&l, &r, &opt);
   lab_endpoint *client = lab_endpoint_open(&l, NULL);
   km_addr *addr = relay_addr(server, &r);
-  lab_conn *c = lab_dial_with(client, addr, LAB_ALPN, NULL);
+  const km_dial_options relayed = {.size = sizeof relayed, .policy = KM_POLICY_RELAY_ONLY};
+  lab_conn *c = lab_dial_with(client, addr, LAB_ALPN, &relayed);
   LAB_WAIT(&l, c->connected == 1 && server->accepted_count == 1);
   lab_expect_echo(c, 5000000);
   km_path_info path;
   assert_int_equal(km_conn_path(c->conn, &path), 0);
   assert_int_equal(path.kind, KM_PATH_RELAY);
   assert_string_equal(path.relay_url, r.url);
+  assert_int_equal(c->path_changes, 0);
   km_addr_free(addr);
   km_relay_server_free(r.s);
   lab_close(&l);
@@ -76,15 +78,21 @@ static km_path_kind kind_of(const lab_conn *c) {
   return path.kind;
 }
 
+/* An endpoint that tells nobody its addresses, as one of another make. */
+static lab_endpoint *quiet_server_open(lab *l, const relay *r) {
+  km_endpoint_options opt;
+  lab_options(&opt);
+  opt.path_policy = KM_POLICY_ANY;
+  return server_open(l, r, &opt);
+}
+
 static void a_lost_direct_way_is_replaced_and_taken_again(void **state) {
   (void)state;
   lab l;
   relay r;
-  km_endpoint_options opt;
   lab_open(&l);
   relay_open(&r, &l);
-  lab_options(&opt);
-  lab_endpoint *server = server_open(&l, &r, &opt);
+  lab_endpoint *server = quiet_server_open(&l, &r);
   lab_endpoint *client = lab_endpoint_open(&l, NULL);
   lab_tap *tap = lab_tap_open(&l, &server->addr, NULL);
   km_addr *addr = relay_addr(server, &r);
@@ -114,14 +122,12 @@ static void junk_from_a_candidate_moves_nothing(void **state) {
   enum { SHORT_HEADER = 0x40, JUNK = 60 };
   lab l;
   relay r;
-  km_endpoint_options opt;
   km_udp_addr sink, client_addr;
   uint8_t buf[INITIAL_MAX], junk[JUNK];
   initial in;
   lab_open(&l);
   relay_open(&r, &l);
-  lab_options(&opt);
-  lab_endpoint *server = server_open(&l, &r, &opt);
+  lab_endpoint *server = quiet_server_open(&l, &r);
   lab_endpoint *client = lab_endpoint_open(&l, NULL);
   int fd = raw_open(&sink);
   km_addr *addr = relay_addr(server, &r);

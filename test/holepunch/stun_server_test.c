@@ -206,6 +206,110 @@ static void no_more_than_its_rate(void **state) {
   stop(&l);
 }
 
+/* --- RFC 5780 --------------------------------------------------------------------------------- */
+
+static void start_alternate(lab *l, const char *bind_to, const char *alternate) {
+  km_errinfo err = {0};
+  assert_int_equal(km_loop_new(&l->loop), 0);
+  km_stun_server_config config = {
+      .env = &km_env_system, .loop = l->loop, .bind_count = 1, .alternate_count = 1};
+  config.binds[0] = addr_of(bind_to);
+  config.alternates[0] = addr_of(alternate);
+  if (km_stun_server_new(&l->server, &config, &err) != 0) {
+    fail_msg("%s", err.text);
+  }
+}
+
+/* What each of the four sockets answers to each of the four requests, and from where. */
+static void four_sockets(void **state) {
+  (void)state;
+  lab l;
+  km_udp_addr own;
+  start_alternate(&l, "127.0.0.1:0", "127.0.0.2:0");
+  const km_udp_addr one = *km_stun_server_bound(l.server, 0);
+  const km_udp_addr two = *km_stun_server_alternate(l.server, 0);
+  int fd = client("127.0.0.1:0", &own);
+  for (unsigned at = 0; at < 16; at++) {
+    bool to_ip = (at & 1) != 0, to_port = (at & 2) != 0;
+    bool change_ip = (at & 4) != 0, change_port = (at & 8) != 0;
+    km_udp_addr to = to_ip ? two : one, wanted = to_ip != change_ip ? two : one;
+    km_udp_addr other = to_ip ? one : two, from;
+    to.port = to_port ? two.port : one.port;
+    wanted.port = to_port != change_port ? two.port : one.port;
+    other.port = to_port ? one.port : two.port;
+    uint8_t id[KM_STUN_ID_LEN] = {(uint8_t)at}, request[KM_STUN_MAX_REQUEST], answer[200];
+    size_t len = km_stun_request_change(request, id, change_ip, change_port);
+    send_to(fd, &to, request, len);
+    len = receive(&l, fd, answer, sizeof answer, &from);
+    km_stun_message msg;
+    assert_true(km_stun_read(&msg, answer, len));
+    assert_int_equal(km_stun_response_check(&msg, id, NULL), 0);
+    assert_true(km_udp_addr_equal(&msg.mapped, &own));
+    assert_true(km_udp_addr_equal(&from, &wanted));
+    assert_true(km_udp_addr_equal(&msg.origin, &wanted));
+    assert_true(km_udp_addr_equal(&msg.other, &other));
+  }
+  assert_int_equal(km_stun_server_get_stats(l.server)->answered, 16);
+  (void)close(fd);
+  stop(&l);
+}
+
+/* What it does not know is refused, by the one who was asked. */
+static void an_alternate_refuses_too(void **state) {
+  (void)state;
+  static const uint8_t request[] = {0, 1, 0, 12, 0x21, 0x12, 0xa4, 0x42, 1,  2, 3,
+                                    4, 5, 6, 7,  8,    9,    10,   11,   12, 0, 3,
+                                    0, 4, 0, 0,  0,    6,    0x7f, 0,    0,  0};
+  lab l;
+  km_udp_addr own, from;
+  km_stun_message msg;
+  uint8_t answer[200];
+  start_alternate(&l, "127.0.0.1:0", "127.0.0.2:0");
+  int fd = client("127.0.0.1:0", &own);
+  send_to(fd, km_stun_server_bound(l.server, 0), request, sizeof request);
+  size_t len = receive(&l, fd, answer, sizeof answer, &from);
+  assert_true(km_stun_read(&msg, answer, len));
+  assert_int_equal(msg.error, 420);
+  assert_true(km_udp_addr_equal(&from, km_stun_server_bound(l.server, 0)));
+  assert_int_equal(km_stun_server_get_stats(l.server)->refused, 1);
+  (void)close(fd);
+  stop(&l);
+}
+
+static void alternates_that_are_none(void **state) {
+  (void)state;
+  static const char *const bad[][2] = {
+      {"127.0.0.1:0", "127.0.0.1:0"}, /* the same address */
+      {"127.0.0.1:0", "[::1]:0"},     /* of the other family */
+      {"0.0.0.0:0", "127.0.0.2:0"},   /* a wildcard says nothing */
+      {"127.0.0.1:0", "0.0.0.0:0"},
+  };
+  lab l;
+  km_stun_server *none = NULL;
+  km_errinfo err = {0};
+  assert_int_equal(km_loop_new(&l.loop), 0);
+  for (size_t i = 0; i < COUNT_OF(bad); i++) {
+    km_stun_server_config config = {
+        .env = &km_env_system, .loop = l.loop, .bind_count = 1, .alternate_count = 1};
+    config.binds[0] = addr_of(bad[i][0]);
+    config.alternates[0] = addr_of(bad[i][1]);
+    assert_int_equal(km_stun_server_new(&none, &config, &err), KM_ERR_INVALID);
+  }
+  km_stun_server_config config = {
+      .env = &km_env_system, .loop = l.loop, .bind_count = 1, .alternate_count = 2};
+  config.binds[0] = addr_of("127.0.0.1:0");
+  config.alternates[0] = addr_of("127.0.0.2:0");
+  config.alternates[1] = addr_of("127.0.0.3:0"); /* one is enough for a bound address */
+  assert_int_equal(km_stun_server_new(&none, &config, &err), KM_ERR_INVALID);
+  config.alternate_count = 3;
+  assert_int_equal(km_stun_server_new(&none, &config, &err), KM_ERR_INVALID);
+  config.alternate_count = 1;
+  config.alternates[0] = addr_of("192.0.2.1:0");
+  assert_int_equal(km_stun_server_new(&none, &config, &err), KM_ERR_ADDR_NOT_AVAILABLE);
+  assert_null(none);
+  assert_int_equal(km_loop_free(l.loop), 0);
+}
+
 static void addresses_that_cannot_be_had(void **state) {
   (void)state;
   lab l;
@@ -237,6 +341,9 @@ int main(void) {
       cmocka_unit_test(what_gets_no_answer),
       cmocka_unit_test(unknown_attributes_are_refused),
       cmocka_unit_test(no_more_than_its_rate),
+      cmocka_unit_test(four_sockets),
+      cmocka_unit_test(an_alternate_refuses_too),
+      cmocka_unit_test(alternates_that_are_none),
       cmocka_unit_test(addresses_that_cannot_be_had),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

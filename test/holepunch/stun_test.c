@@ -302,6 +302,111 @@ static void no_answer_is_much_longer_than_its_request(void **state) {
   }
 }
 
+/* --- RFC 5780 --------------------------------------------------------------------------------- */
+
+static void change_request(void **state) {
+  (void)state;
+  for (int ip = 0; ip < 2; ip++) {
+    for (int port = 0; port < 2; port++) {
+      uint8_t id[KM_STUN_ID_LEN], bytes[KM_STUN_MAX_REQUEST];
+      km_stun_message msg;
+      id_of(id);
+      size_t len = km_stun_request_change(bytes, id, ip == 1, port == 1);
+      assert_int_equal(len, KM_STUN_MAX_REQUEST);
+      assert_true(km_stun_read(&msg, bytes, len));
+      assert_true(msg.fingerprint);
+      assert_int_equal(msg.change_ip, ip);
+      assert_int_equal(msg.change_port, port);
+      assert_int_equal(bytes[27], ip * 4 + port * 2);
+      /* To who cannot do it, it is an attribute that is not known. */
+      assert_int_equal(msg.unknown_count, 1);
+      assert_int_equal(msg.unknown[0], 3);
+      km_stun_allow_change(&msg);
+      assert_int_equal(msg.unknown_count, 0);
+    }
+  }
+}
+
+static void allowing_change_allows_nothing_else(void **state) {
+  (void)state;
+  km_stun_message msg;
+  assert_true(read_hex(&msg, "00010010" COOKIE ID "70010000000300040000000670020000"));
+  assert_true(msg.change_ip && msg.change_port);
+  assert_int_equal(msg.unknown_count, 3);
+  km_stun_allow_change(&msg);
+  assert_int_equal(msg.unknown_count, 2);
+  assert_int_equal(msg.unknown[0], 0x7001);
+  assert_int_equal(msg.unknown[1], 0x7002);
+}
+
+static void a_bad_change_request_is_no_message(void **state) {
+  (void)state;
+  km_stun_message msg;
+  assert_false(read_hex(&msg, "00010004" COOKIE ID "00030000"));
+  assert_false(read_hex(&msg, "0001000c" COOKIE ID "000300080000000600000000"));
+}
+
+static void long_answers(void **state) {
+  (void)state;
+  static const char *const addrs[][3] = {
+      {"192.0.2.1:32853", "198.51.100.1:3478", "198.51.100.2:3479"},
+      {"[2001:db8::1]:32853", "[2001:db8::2]:3478", "[2001:db8::3]:3479"}};
+  for (size_t i = 0; i < COUNT_OF(addrs); i++) {
+    uint8_t id[KM_STUN_ID_LEN], request[KM_STUN_REQUEST_LEN], answer[KM_STUN_MAX_LONG_ANSWER];
+    km_stun_message msg, back;
+    const km_udp_addr from = addr_of(addrs[i][0]), origin = addr_of(addrs[i][1]),
+                      other = addr_of(addrs[i][2]);
+    id_of(id);
+    km_stun_request(request, id);
+    assert_true(km_stun_read(&msg, request, sizeof request));
+    size_t len = km_stun_answer_long(answer, &msg, &from, &origin, &other);
+    assert_int_equal(len, i == 0 ? 64 : 100);
+    assert_true(km_stun_read(&back, answer, len));
+    assert_true(back.fingerprint);
+    assert_int_equal(back.unknown_count, 0);
+    assert_true(km_udp_addr_equal(&back.mapped, &from));
+    assert_true(km_udp_addr_equal(&back.origin, &origin));
+    assert_true(km_udp_addr_equal(&back.other, &other));
+    assert_int_equal(km_stun_response_check(&back, id, NULL), 0);
+    /* Less than 2.1 times what was asked, IP and UDP headers included. */
+    size_t headers = i == 0 ? 28 : 48;
+    assert_true(10 * (headers + len - 8) <= 21 * (headers + KM_STUN_HEADER_LEN));
+    msg.unknown[msg.unknown_count++] = 0x7000;
+    len = km_stun_answer_long(answer, &msg, &from, &origin, &other);
+    assert_true(km_stun_read(&back, answer, len));
+    assert_int_equal(back.error, 420);
+    assert_int_equal(back.other.family, 0);
+  }
+}
+
+static void addresses_that_may_be_skipped_spoil_nothing(void **state) {
+  (void)state;
+  km_stun_message msg;
+  /* OTHER-ADDRESS of an unknown family, then a good one; RESPONSE-ORIGIN cut short. */
+  assert_true(read_hex(&msg, "0101002c" COOKIE ID "002000080001a147e112a643"
+                             "802c00080009000101020304"
+                             "802b000400010001"
+                             "802c00080001000101020304"));
+  assert_int_equal(msg.mapped.port, 32853);
+  assert_int_equal(msg.origin.family, 0);
+  assert_int_equal(msg.other.family, 4);
+  assert_int_equal(msg.other.port, 1);
+}
+
+/* SOURCE-ADDRESS and CHANGED-ADDRESS, in answers only. */
+static void servers_of_rfc_3489_are_understood(void **state) {
+  (void)state;
+  uint8_t id[KM_STUN_ID_LEN];
+  km_stun_message msg;
+  id_of(id);
+  assert_true(read_hex(&msg, "01010024" COOKIE ID "002000080001a147e112a643"
+                             "000400080001000101020304"
+                             "000500080001000101020304"));
+  assert_int_equal(km_stun_response_check(&msg, id, NULL), 0);
+  assert_true(read_hex(&msg, "0001000c" COOKIE ID "000400080001000101020304"));
+  assert_int_equal(msg.unknown_count, 1);
+}
+
 /* --- the client's half ----------------------------------------------------------------------- */
 
 static void answers_to_others_are_not_ours(void **state) {
@@ -341,6 +446,12 @@ int main(void) {
       cmocka_unit_test(only_binding_requests_are_answered),
       cmocka_unit_test(unknown_attributes_give_420),
       cmocka_unit_test(no_answer_is_much_longer_than_its_request),
+      cmocka_unit_test(change_request),
+      cmocka_unit_test(allowing_change_allows_nothing_else),
+      cmocka_unit_test(a_bad_change_request_is_no_message),
+      cmocka_unit_test(long_answers),
+      cmocka_unit_test(addresses_that_may_be_skipped_spoil_nothing),
+      cmocka_unit_test(servers_of_rfc_3489_are_understood),
       cmocka_unit_test(answers_to_others_are_not_ours),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -30,6 +30,7 @@ for module in $(sed -n 's/^Requires.private: *//p' "$pc/keymesh.pc" | tr ',' ' '
   case $module in
     libsodium) package=libsodium-dev ;;
     libuv) package=libuv1-dev ;;
+    miniupnpc) package=libminiupnpc-dev ;;
     *) fail "which package has the module $module of keymesh.pc?" ;;
   esac
   [[ ", $depends," == *", $package"[,\ ]* ]] ||

@@ -9,7 +9,7 @@ case $cc in
   *) cxx=$(dirname "$cc")/c++ ;;
 esac
 includes=()
-for dir in base magicsock endpoint; do
+for dir in base holepunch magicsock endpoint; do
   [ ! -d "$dir/include" ] || includes+=("-I$dir/include")
 done
 warnings=(-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror)

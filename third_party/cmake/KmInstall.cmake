@@ -44,8 +44,11 @@ set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_SECTION net)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
-# keymesh.pc names both, and pkg-config wants to see them whether or not they are linked.
+# keymesh.pc names them, and pkg-config wants to see them whether or not they are linked.
 set(CPACK_DEBIAN_PACKAGE_DEPENDS "libsodium-dev, libuv1-dev")
+if(km_with_miniupnpc)
+  string(APPEND CPACK_DEBIAN_PACKAGE_DEPENDS ", libminiupnpc-dev")
+endif()
 set(CPACK_DEBIAN_PACKAGE_SUGGESTS "pkg-config")
 set(CPACK_STRIP_FILES ON)
 include(CPack)

@@ -2,6 +2,7 @@
 
 option(KM_WERROR "Treat warnings as errors" OFF)
 option(KM_TESTS "Build the tests" ${PROJECT_IS_TOP_LEVEL})
+option(KM_UPNP "Map ports by UPnP too, where miniupnpc is there" ON)
 option(KM_FUZZ "Build fuzz targets with libFuzzer (needs clang)" OFF)
 set(KM_SANITIZE "" CACHE STRING "Sanitizers for our own code, as -fsanitize= takes them")
 set(KM_DEPS AUTO CACHE STRING

@@ -4,7 +4,7 @@
 set(KM_LAYERS base holepunch relay magicsock endpoint)
 set(km_common_deps km_dep::sodium km_dep::uv)
 set(km_base_deps ${km_common_deps} km_dep::lws) # for io/lws_io.c
-set(km_holepunch_deps ${km_common_deps})
+set(km_holepunch_deps ${km_common_deps} km_dep::miniupnpc)
 set(km_relay_deps ${km_common_deps} km_dep::lws km_dep::wolfssl km_dep::blake3)
 set(km_magicsock_deps ${km_common_deps})
 set(km_endpoint_deps ${km_common_deps} km_dep::ngtcp2 km_dep::wolfssl)
@@ -68,7 +68,7 @@ function(km_add_libraries)
     list(APPEND objects $<TARGET_OBJECTS:${module}>)
   endforeach()
   set(deps km_dep::lws km_dep::ngtcp2 km_dep::wolfssl km_dep::blake3 km_dep::sodium km_dep::uv
-    Threads::Threads m)
+    km_dep::miniupnpc Threads::Threads m)
   set(public_includes "")
   foreach(layer IN LISTS KM_LAYERS)
     list(APPEND public_includes $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/${layer}/include>)
@@ -86,7 +86,8 @@ function(km_add_libraries)
   target_link_libraries(keymesh PRIVATE km_flags ${deps})
   target_link_options(keymesh PRIVATE
     -Wl,--exclude-libs,ALL -Wl,--version-script=${exports} -Wl,-Bsymbolic-functions)
-  # A look-up of a name may outlive the last use of the library (relay/resolve_io.c).
+  # A look-up of a name may outlive the last use of the library (relay/resolve_io.c), and so may a
+  # talk with a router (holepunch/portmap_upnp_io.c).
   target_link_options(keymesh PRIVATE -Wl,-z,nodelete)
   if(NOT KM_SANITIZE)
     target_link_options(keymesh PRIVATE -Wl,-z,defs)

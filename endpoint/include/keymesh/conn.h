@@ -220,6 +220,7 @@ typedef struct km_conn_stats {
   const char *group;    /**< "X25519", "X25519MLKEM768", static; "" when unknown */
   bool resumed;         /**< by a session ticket */
   bool ecn;             /**< the path carries ECN marks */
+  uint64_t age_us;      /**< since on_connected; 0 before */
 } km_conn_stats;
 
 /** Fills `ret` up to ret->size. Returns 0, KM_ERR_INVALID or KM_ERR_CLOSED. */

@@ -45,6 +45,7 @@
 #include <keymesh/id.h>
 #include <keymesh/log.h>
 #include <keymesh/loop.h>
+#include <keymesh/net_report.h>
 
 KM_BEGIN_DECLS
 
@@ -240,6 +241,22 @@ KM_EXPORT const char *km_endpoint_home_relay(const km_endpoint *endpoint);
  */
 KM_EXPORT void km_endpoint_network_changed(km_endpoint *endpoint);
 
+/**
+ * Measures what the network around the endpoint allows: UDP, public addresses, the NAT's behaviour,
+ * port mapping, relays, a captive portal; with a verdict and advice (keymesh/net_report.h). It
+ * sends some tens of packets to the STUN servers of the options and to those that they name as
+ * their second address, asks each relay of the options once, and the default gateway for a port.
+ *
+ * @param fn   called once, from the loop, after one to four seconds, or up to 20 where nothing
+ *             answers; never before this returned, and not at all when the endpoint is closed
+ *             first. May call everything, km_endpoint_close and this included
+ * @param ctx  passed to it
+ * @param[out] err  may be NULL
+ * @return 0, KM_ERR_INVALID (no `fn`), KM_ERR_STATE (one is under way), KM_ERR_CLOSED, KM_ERR_NOMEM
+ */
+KM_EXPORT KM_NODISCARD int km_endpoint_net_report(km_endpoint *endpoint, km_net_report_fn fn,
+                                                  void *ctx, km_errinfo *err);
+
 /** A protocol this endpoint accepts, and who handles its connections. */
 typedef struct km_protocol {
   size_t size;            /**< sizeof this struct */
@@ -322,9 +339,14 @@ typedef struct km_endpoint_stats {
   uint64_t version_negotiations_sent;
   uint64_t rx_packets, rx_bytes, rx_batches; /**< a batch is one datagram buffer from the kernel */
   uint64_t tx_packets, tx_bytes, tx_batches;
-  uint64_t rx_dropped; /**< packets that belong to nothing known */
-  uint64_t tx_blocked; /**< sends that found the socket buffer full */
-  uint64_t tx_errors;  /**< packets the kernel refused */
+  uint64_t rx_dropped;      /**< packets that belong to nothing known */
+  uint64_t tx_blocked;      /**< sends that found the socket buffer full */
+  uint64_t tx_errors;       /**< packets the kernel refused */
+  uint64_t punch_attempts;  /**< to find a direct path to a peer */
+  uint64_t punch_successes; /**< of them that found one */
+  /** Hole-punching packets: taken; of peers without a connection that looks for a path; not sealed
+   *  by who they say; seen before or too old. The last three have no effect at all. */
+  uint64_t disco_opened, disco_strangers, disco_forged, disco_replayed;
 } km_endpoint_stats;
 
 /** Fills `ret` up to ret->size. Returns 0 or KM_ERR_INVALID. */

@@ -10,9 +10,11 @@
 #include <keymesh/conn.h>
 #include <keymesh/endpoint.h>
 #include <keymesh/error.h>
+#include <keymesh/explain.h>
 #include <keymesh/id.h>
 #include <keymesh/log.h>
 #include <keymesh/loop.h>
+#include <keymesh/net_report.h>
 #include <keymesh/stream.h>
 #include <keymesh/ticket.h>
 #include <keymesh/version.h>

@@ -1,0 +1,324 @@
+#include "endpoint/quic_select.h"
+
+#include "endpoint/conn_impl.h"
+#include "magicsock/path_select.h"
+
+/* A peer on ngtcp2 checks the way that was left for up to three seconds (RFC 9000 section 9.3.3),
+ * and does not go back to it meanwhile. */
+#define AVOID_NS (5 * KM_NS_PER_S)
+#define RETRY_NS KM_NS_PER_S /* after a move that could not begin */
+/* A way that the peer does not name any more, or through a socket of ours that was replaced, goes
+ * behind all others. */
+#define WITHDRAWN_NS (20 * KM_NS_PER_MS)
+#define OUTDATED_NS KM_NS_PER_S
+/* Who received a moment ago and hears nothing now asks so soon whether the way is there. */
+#define LISTEN_MS 300u
+/* A way that disco calls dead was heard of by QUIC so long ago at least. */
+#define DEAD_QUIET_NS (150 * KM_NS_PER_MS)
+
+static km_ts now_of(const km_conn *conn) {
+  return km_endpoint_now(conn->ep);
+}
+
+static void on_change(km_remote_user *user) {
+  km_conn *conn = KM_LIST_ITEM(user, km_conn, select.user);
+  if (conn->state == KM_CONN_CONNECTED) {
+    km_quic_select_choose(conn);
+    km_conn_mark_dirty(conn);
+  }
+}
+
+void km_quic_select_init(km_conn *conn) {
+  km_conn_select *s = &conn->select;
+  km_remote_user_init(&s->user, on_change);
+  s->policy = conn->ep->opt.path_policy;
+  s->within_ms = conn->ep->opt.direct_within_ms;
+  s->required_at = s->again_at = s->relayed_at = s->direct_at = KM_TS_NEVER;
+}
+
+bool km_quic_select_may_be_direct(const km_conn *conn) {
+  return conn->select.policy != KM_POLICY_RELAY_ONLY;
+}
+
+static bool looks_for_direct(const km_conn *conn) {
+  return conn->select.policy == KM_POLICY_PREFER_DIRECT ||
+         conn->select.policy == KM_POLICY_REQUIRE_DIRECT;
+}
+
+static void require_direct(km_conn *conn) {
+  km_conn_select *s = &conn->select;
+  const km_path *path = km_quic_path_current(conn);
+  bool direct = path != NULL && path->key.way == KM_WAY_DIRECT;
+  if (s->policy != KM_POLICY_REQUIRE_DIRECT || direct) {
+    s->required_at = KM_TS_NEVER;
+  } else if (s->required_at == KM_TS_NEVER) {
+    s->required_at = now_of(conn) + s->within_ms * KM_NS_PER_MS;
+  }
+}
+
+int km_quic_select_policy(km_conn *conn, km_path_policy policy, uint32_t within_ms) {
+  const km_endpoint_options *o = &conn->ep->opt;
+  within_ms = within_ms == 0 ? o->direct_within_ms : within_ms;
+  if (policy < KM_POLICY_DEFAULT || policy > KM_POLICY_RELAY_ONLY ||
+      (policy == KM_POLICY_REQUIRE_DIRECT && within_ms > 600000)) {
+    return KM_ERR_INVALID;
+  }
+  conn->select.policy = policy == KM_POLICY_DEFAULT ? o->path_policy : policy;
+  conn->select.within_ms = within_ms;
+  if (conn->state == KM_CONN_CONNECTED) {
+    km_conn_note_event(conn, KM_EXPLAIN_EVENT_POLICY, NULL, (uint32_t)conn->select.policy);
+    if (!looks_for_direct(conn)) {
+      km_quic_select_leave(conn);
+    }
+    km_quic_select_path_changed(conn);
+    km_conn_mark_dirty(conn);
+  }
+  return 0;
+}
+
+void km_quic_select_leave(km_conn *conn) {
+  km_remote_leave(&conn->select.user);
+}
+
+/* --- the search for ways ---------------------------------------------------------------------- */
+
+static void tell_path(km_conn *conn, const km_path *path) {
+  if (path->key.way == KM_WAY_DIRECT && conn->is_client) {
+    km_remote_add(&conn->select.user, &path->key.remote);
+  }
+  if (path->key.way == KM_WAY_RELAY) {
+    bool used = path == km_quic_path_current(conn);
+    ngtcp2_conn_info info;
+    ngtcp2_conn_get_conn_info2(conn->quic, &info);
+    km_remote_relay(&conn->select.user, &path->key,
+                    used && info.min_rtt != UINT64_MAX ? info.smoothed_rtt : 0);
+  }
+}
+
+static void tell_paths(km_conn *conn) {
+  for (size_t i = 0; i < conn->path_count; i++) {
+    const km_path *path = conn->paths[i].path;
+    if (path->key.way != KM_WAY_MIXED) {
+      tell_path(conn, path);
+      continue;
+    }
+    for (size_t k = 0; k < km_mixed_count(path); k++) {
+      tell_path(conn, km_mixed_at(path, k));
+    }
+  }
+}
+
+static void look_for_direct(km_conn *conn) {
+  km_remote_user *user = &conn->select.user;
+  bool joined = user->remote != NULL;
+  int rv = km_remote_join(conn->ep->remotes, &conn->remote_id, user);
+  if (rv != 0) {
+    CONN_LOG(conn, KM_LOG_WARN, KM_LOGC_PUNCH, "not-looking", "%s", km_strerror(rv));
+    return;
+  }
+  tell_paths(conn);
+  conn->select.start_due = conn->select.start_due || !joined;
+}
+
+/* The peer listens to us when the handshake is done there too: its last message goes first. */
+void km_quic_select_written(km_conn *conn) {
+  if (conn->select.start_due) {
+    conn->select.start_due = false;
+    km_remote_start(&conn->select.user);
+  }
+}
+
+static void note_kind(km_conn *conn, const km_path *path) {
+  km_conn_select *s = &conn->select;
+  km_ts *first = path->key.way == KM_WAY_DIRECT ? &s->direct_at : &s->relayed_at;
+  if (*first == KM_TS_NEVER) {
+    *first = now_of(conn);
+  }
+}
+
+void km_quic_select_path_changed(km_conn *conn) {
+  const km_path *path = km_quic_path_current(conn);
+  require_direct(conn);
+  if (path == NULL || !conn->reported_connected) {
+    return;
+  }
+  note_kind(conn, path);
+  if (looks_for_direct(conn) &&
+      (path->key.way == KM_WAY_RELAY || conn->select.user.remote != NULL)) {
+    look_for_direct(conn);
+  }
+  km_remote_use(&conn->select.user, &path->key);
+}
+
+bool km_quic_select_probes(const km_conn *conn) {
+  const km_punch *punch = km_remote_punch(&conn->select.user);
+  return looks_for_direct(conn) && (punch == NULL || km_punch_peer(punch) == NULL);
+}
+
+/* --- the choice ------------------------------------------------------------------------------- */
+
+void km_quic_select_avoid(km_conn *conn, const km_path_key *key) {
+  conn->select.avoid = *key;
+  conn->select.avoid_until = now_of(conn) + AVOID_NS;
+  conn->select.again_at = conn->select.avoid_until;
+}
+
+typedef struct choice {
+  km_path_sample samples[KM_PUNCH_MAX_WAYS + 1];
+  km_path_key keys[KM_PUNCH_MAX_WAYS + 1];
+  size_t count;
+} choice;
+
+static void add_sample(choice *c, const km_path_key *key, const km_path_sample *sample) {
+  c->keys[c->count] = *key;
+  c->samples[c->count] = *sample;
+  c->samples[c->count].order = c->count;
+  c->count++;
+}
+
+static uint64_t penalty(const km_conn *conn, const km_punch_way_info *info) {
+  const uint8_t unnamed = KM_CANDIDATE_PEER_REFLEXIVE | KM_CANDIDATE_GUESSED;
+  const km_punch_way fresh = {.addr = info->way.addr};
+  km_punch_way_info other;
+  bool outdated = info->way.via != 0 &&
+                  km_punch_find(km_remote_punch(&conn->select.user), &fresh, &other) &&
+                  other.state == KM_PUNCH_WAY_OPEN;
+  return outdated ? OUTDATED_NS : (info->source & ~unnamed) == 0 ? WITHDRAWN_NS : 0;
+}
+
+static void add_current(const km_conn *conn, const km_path *path, choice *c) {
+  ngtcp2_conn_info info;
+  ngtcp2_conn_get_conn_info2(conn->quic, &info);
+  km_path_sample sample = {.usable = true,
+                           .current = true,
+                           .relay = path->key.way != KM_WAY_DIRECT,
+                           .family = path->key.remote.family,
+                           .rtt_ns = info.smoothed_rtt};
+  km_punch_way_info way;
+  if (km_remote_find(&conn->select.user, &path->key, &way)) {
+    sample.rtt_ns = (way.rtt_ns != 0 ? way.rtt_ns : sample.rtt_ns) + penalty(conn, &way);
+    sample.loss_permille = way.loss_permille;
+  }
+  sample.usable = !conn->select.user.lost;
+  add_sample(c, &path->key, &sample);
+}
+
+static bool is_avoided(const km_conn *conn, const km_path_key *key) {
+  const km_conn_select *s = &conn->select;
+  return s->avoid_until > now_of(conn) && km_path_key_matches(&s->avoid, key);
+}
+
+static void add_ways(const km_conn *conn, choice *c) {
+  km_punch_way_info ways[KM_PUNCH_MAX_WAYS];
+  size_t count = km_punch_ways(km_remote_punch(&conn->select.user), ways, KM_PUNCH_MAX_WAYS);
+  for (size_t i = 0; i < count; i++) {
+    km_path_key key;
+    if (ways[i].state != KM_PUNCH_WAY_OPEN ||
+        km_remote_key(&conn->select.user, &ways[i].way, &key) != 0 ||
+        km_path_key_matches(&c->keys[0], &key) || is_avoided(conn, &key)) {
+      continue;
+    }
+    add_sample(c, &key,
+               &(km_path_sample){.usable = true,
+                                 .family = ways[i].way.addr.family,
+                                 .rtt_ns = ways[i].rtt_ns + penalty(conn, &ways[i]),
+                                 .loss_permille = ways[i].loss_permille});
+  }
+}
+
+static bool may_choose(const km_conn *conn) {
+  return conn->is_client && conn->state == KM_CONN_CONNECTED && conn->progress.confirmed &&
+         !conn->in_quic && conn->probing == NULL && conn->select.user.remote != NULL &&
+         !km_quic_path_is_open_first_flight(conn);
+}
+
+/* The current way is dead, and QUIC heard nothing either: to all candidates at once. */
+static bool leave_dead(km_conn *conn, const km_path *path, const choice *c) {
+  if (c->samples[0].usable || now_of(conn) - km_quic_path_last_heard(conn) < DEAD_QUIET_NS) {
+    return false;
+  }
+  CONN_LOG(conn, KM_LOG_INFO, KM_LOGC_PATH, "dead", "%s",
+           "probes on the direct path are not answered any more");
+  km_quic_select_avoid(conn, &path->key);
+  km_quic_path_reopen(conn);
+  return true;
+}
+
+void km_quic_select_choose(km_conn *conn) {
+  const km_path *path = km_quic_path_current(conn);
+  if (!may_choose(conn) || path == NULL) {
+    return;
+  }
+  choice c = {.count = 0};
+  add_current(conn, path, &c);
+  if (leave_dead(conn, path, &c)) {
+    return;
+  }
+  c.samples[0].usable = true; /* QUIC hears something */
+  add_ways(conn, &c);
+  size_t best = km_path_select(c.samples, c.count);
+  if (best == 0 || best >= c.count) {
+    return;
+  }
+  km_errinfo err;
+  if (km_quic_migrate(conn, &c.keys[best], &err) != 0) {
+    CONN_LOG(conn, KM_LOG_DEBUG, KM_LOGC_PATH, "not-moving", "%s", err.text);
+    conn->select.again_at = now_of(conn) + RETRY_NS;
+  }
+}
+
+/* --- time and silence ------------------------------------------------------------------------- */
+
+km_ts km_quic_select_deadline(const km_conn *conn) {
+  const km_conn_select *s = &conn->select;
+  return s->again_at < s->required_at ? s->again_at : s->required_at;
+}
+
+static void give_up(km_conn *conn) {
+  CONN_LOG(conn, KM_LOG_WARN, KM_LOGC_PATH, "no-direct-path", "not direct within %u ms",
+           conn->select.within_ms);
+  km_conn_note_event(conn, KM_EXPLAIN_EVENT_GAVE_UP, NULL, conn->select.within_ms);
+  km_conn_begin_close(conn, KM_CLOSE_LOCAL_TRANSPORT, KM_ERR_NO_DIRECT_PATH, false, NGTCP2_NO_ERROR,
+                      NULL, 0);
+}
+
+void km_quic_select_timeout(km_conn *conn) {
+  km_conn_select *s = &conn->select;
+  km_ts now = now_of(conn);
+  if (s->again_at <= now) {
+    s->again_at = KM_TS_NEVER;
+    km_quic_select_choose(conn);
+  }
+  if (s->required_at <= now) {
+    s->required_at = KM_TS_NEVER;
+    give_up(conn);
+  }
+}
+
+/* Whoever only receives has nothing in flight that could be missed. While the application's bytes
+ * come in, a short silence is answered with a PING; the answer to that ends it. */
+static void listen_closely(km_conn *conn) {
+  km_conn_select *s = &conn->select;
+  uint64_t app = conn->stream_rx + conn->dgram_rx;
+  bool listening = app != s->heard_app && conn->keep_alive_ms > LISTEN_MS;
+  s->heard_app = app;
+  if (listening != s->listening) {
+    s->listening = listening;
+    uint32_t ms = listening ? LISTEN_MS : conn->keep_alive_ms;
+    ngtcp2_conn_set_keep_alive_timeout(conn->quic, ms == 0 ? UINT64_MAX : ms * KM_NS_PER_MS);
+  }
+}
+
+void km_quic_select_heard(km_conn *conn, const km_path_key *from) {
+  if (conn->state == KM_CONN_CONNECTED) {
+    listen_closely(conn);
+    km_remote_heard(&conn->select.user, from);
+  }
+}
+
+void km_quic_select_silent(km_conn *conn) {
+  const km_path *path = km_quic_path_current(conn);
+  if (path != NULL && path->key.way == KM_WAY_DIRECT) {
+    km_remote_suspect(&conn->select.user, &path->key);
+  }
+}
