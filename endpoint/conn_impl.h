@@ -213,11 +213,15 @@ void km_quic_path_settle(km_conn *conn); /* the handshake is done: no more first
 void km_quic_path_reopen(km_conn *conn); /* client: its path is dead: to all candidates again */
 /* A direct way may be there again; `moved`: the one in use is probably gone. */
 void km_quic_path_network_changed(km_conn *conn, bool moved);
+/* Client: to this way at once, without asking QUIC first: it was proven otherwise. 0, KM_ERR_LIMIT,
+ * KM_ERR_NOMEM, KM_ERR_CLOSED, or what ngtcp2 has against it. */
+KM_NODISCARD int km_quic_path_jump(km_conn *conn, const km_path_key *key);
 bool km_quic_path_is_open_first_flight(const km_conn *conn); /* to all candidates, no answer yet */
 km_ts km_quic_path_last_heard(const km_conn *conn);          /* on the path in use */
 void km_quic_path_timeout(km_conn *conn); /* reopens what is silent, seeks a direct way */
 void km_quic_path_check(km_conn *conn);   /* reports a change of path */
 void km_quic_path_prune(km_conn *conn);   /* lets go of paths out of use */
+void km_quic_path_refresh(km_conn *conn); /* lets go of sockets that were replaced */
 void km_quic_paths_clear(km_conn *conn);
 void km_quic_path_validated(km_conn *conn, const ngtcp2_path *path, bool ok);
 void km_quic_path_info(const km_conn *conn, const km_path *path, km_path_info *ret);

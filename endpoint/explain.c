@@ -138,7 +138,8 @@ static bool was_given(const km_conn *conn, const km_udp_addr *addr) {
   return false;
 }
 
-/* The same address may be reached through several sockets of ours. */
+/* The same address may be reached through several sockets of ours. What a connection uses is
+ * "given" to the search by itself (quic_select.c): only the dial tells what really was. */
 static void add_ways(const km_conn *conn, km_explain_path *path) {
   km_punch_way_info ways[KM_PUNCH_MAX_WAYS];
   size_t count =
@@ -146,7 +147,7 @@ static void add_ways(const km_conn *conn, km_explain_path *path) {
   path->sources = was_given(conn, &path->info.remote) ? KM_SOURCE_GIVEN : 0;
   for (size_t i = 0; i < count; i++) {
     if (km_udp_addr_equal(&ways[i].way.addr, &path->info.remote)) {
-      path->sources |= ways[i].source;
+      path->sources |= ways[i].source & ~(uint32_t)KM_SOURCE_GIVEN;
       path->pings += ways[i].pings;
       path->pongs += ways[i].pongs;
       path->observed = ways[i].observed.family != 0 ? ways[i].observed : path->observed;

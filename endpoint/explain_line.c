@@ -18,12 +18,11 @@ static const char *count_noun(uint64_t n, const char *one, const char *many) {
 /* --- the connection --------------------------------------------------------------------------- */
 
 static void place_of(const km_explain_line *line, const km_conn_note *note, char *buf, size_t cap) {
-  char addr[KM_UDP_ADDR_TEXT_CAP];
   const char *url = note->relayed ? line->relay_url(line->ctx, note->relay) : NULL;
   if (note->relayed) {
     (void)snprintf(buf, cap, "the relay%s%.160s", url == NULL ? "" : " ", url == NULL ? "" : url);
-  } else if (note->addr.family != 0 && km_udp_addr_format(&note->addr, addr, sizeof addr) > 0) {
-    (void)snprintf(buf, cap, "%s", addr);
+  } else if (note->addr.family != 0) {
+    (void)km_udp_addr_format(&note->addr, buf, cap);
   } else {
     (void)snprintf(buf, cap, "its path");
   }
@@ -135,9 +134,7 @@ static km_explain_event_kind kind_of(km_punch_event_kind kind) {
 static void write_way(const km_punch_event *event, km_explain_event *ret) {
   unsigned long long value = event->value;
   char addr[KM_UDP_ADDR_TEXT_CAP], text[128];
-  if (km_udp_addr_format(&event->way.addr, addr, sizeof addr) < 0) {
-    addr[0] = '\0';
-  }
+  (void)km_udp_addr_format(&event->way.addr, addr, sizeof addr);
   switch (ret->kind) {
   case KM_EXPLAIN_EVENT_CANDIDATE:
     TEXT(ret, "learnt an address of the peer: %s (%s)", addr,

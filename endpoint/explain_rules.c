@@ -132,7 +132,7 @@ static void say_forward(words *w, const km_explain_facts *f) {
     }
     return;
   }
-  char port[32] = "the UDP port of km-node (--bind)";
+  char port[48] = "the UDP port of km-node (--bind)";
   if (f->own_port != 0) {
     (void)snprintf(port, sizeof port, "UDP port %u", f->own_port);
   }
@@ -260,7 +260,7 @@ static void say_same_network(const km_explain_facts *f, words *why, words *advic
 
 static void say_guesses(const km_explain_facts *f, words *why) {
   if (f->guesses > 0) {
-    say(why, "%llu guesses at ports were made, none was right.", (unsigned long long)f->guesses);
+    say(why, "Ports were guessed %llu times, in vain.", (unsigned long long)f->guesses);
   }
 }
 

@@ -1,5 +1,5 @@
-/* km_endpoint_net_report: the reporter's measurement, relays, captive portal and port mapping at
- * the same time, then the conclusions. */
+/* km_endpoint_net_report: the reporter's measurement, relays and captive portal at the same time,
+ * then port mapping, which may change what the NAT does, then the conclusions. */
 #include <stdio.h>
 #include <string.h>
 
@@ -12,6 +12,7 @@
 #define PROBE_NS (5 * KM_NS_PER_S)
 #define CAPTIVE_NS (3 * KM_NS_PER_S)
 #define MAPPING_NS (6 * KM_NS_PER_S) /* a gateway that speaks none of the protocols is silent */
+#define OTHERS_NS KM_NS_PER_S        /* for those that answer after the first */
 #define HOME_NS (3 * KM_NS_PER_S)    /* a relay that answers becomes home within */
 #define LOOK_NS (50 * KM_NS_PER_MS)
 
@@ -31,6 +32,7 @@ typedef struct km_net_measure {
   km_ts began;
   km_reporter *reporter;
   bool nat_done;
+  km_ts nat_done_at;
   relay_measure relays[KM_NET_REPORT_MAX_RELAYS];
   size_t relay_count;
   km_net_report report;
@@ -153,8 +155,9 @@ static km_net_answer found(const km_portmap_status *s, km_portmap_protocol proto
 
 static bool mapping_done(const km_net_measure *m) {
   km_portmap_status s;
-  return !km_gather_mapping(km_remotes_gather(m->ep->remotes), &s) || !s.probing ||
-         s.external.family != 0 || now_of(m) - m->began > MAPPING_NS;
+  uint64_t waited = now_of(m) - m->nat_done_at;
+  return !km_gather_mapping(km_remotes_gather(m->ep->remotes), &s) || waited > MAPPING_NS ||
+         (waited > OTHERS_NS && (!s.probing || s.external.family != 0));
 }
 
 static void fill_mapping(km_net_measure *m) {
@@ -211,6 +214,8 @@ static void on_timer(void *ctx) {
 static void on_nat(void *ctx, const km_net_report *nat) {
   km_net_measure *m = ctx;
   m->nat_done = true;
+  m->nat_done_at = now_of(m);
+  km_gather_want_mapping(km_remotes_gather(m->ep->remotes));
   m->report.udp4 = nat->udp4;
   m->report.udp6 = nat->udp6;
   memcpy(m->report.stun, nat->stun, sizeof m->report.stun);
@@ -245,7 +250,6 @@ int km_endpoint_net_report(km_endpoint *ep, km_net_report_fn fn, void *ctx, km_e
   m->reporter = reporter;
   ep->measure = m;
   ask_relays(m);
-  km_gather_want_mapping(km_remotes_gather(ep->remotes));
   wake(m);
   return 0;
 }

@@ -9,6 +9,9 @@
 
 #define FIRST_DCID_LEN 8 /* RFC 9000 section 7.2: at least 8 unpredictable bytes */
 #define ACTIVE_CID_LIMIT 7
+/* RFC 9002 section 6.2.2 suggests 333 ms, which makes the first repetition, also on each new path,
+ * wait a second. Most paths are shorter, and on longer ones a few packets are sent twice. */
+#define INITIAL_RTT (100 * KM_NS_PER_MS)
 #define MAX_DATAGRAM_FRAME 65535 /* any size, as iroh */
 
 static void log_quic(void *user_data, char *msg, size_t len) {
@@ -35,6 +38,7 @@ static void fill_settings(ngtcp2_settings *st, km_conn *conn, uint32_t timeout_m
   ngtcp2_settings_default(st);
   st->cc_algo = congestion(o->congestion);
   st->initial_ts = km_endpoint_now(conn->ep);
+  st->initial_rtt = INITIAL_RTT;
   st->handshake_timeout = timeout_ms * KM_NS_PER_MS;
   st->max_tx_udp_payload_size = o->max_udp_payload;
   st->no_pmtud = !o->pmtud;

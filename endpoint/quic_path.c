@@ -193,6 +193,9 @@ bool km_quic_path_of_source(km_conn *conn, const km_path_key *from, ngtcp2_path_
   if (conn->is_client || !conn->progress.completed) {
     return false;
   }
+  if (from->way == KM_WAY_DIRECT && !km_quic_select_may_be_direct(conn)) {
+    return false;
+  }
   if (from->way == KM_WAY_RELAY && !km_id_equal(&from->peer, &conn->remote_id)) {
     return false; /* the relay says that it is of somebody else */
   }
@@ -329,7 +332,14 @@ void km_quic_path_check(km_conn *conn) {
   }
 }
 
+void km_quic_path_refresh(km_conn *conn) {
+  if (conn->mixed != NULL && conn->progress.completed) {
+    km_mixed_refresh(conn->ep->ms, conn->mixed, uses_mixed(conn));
+  }
+}
+
 void km_quic_path_prune(km_conn *conn) {
+  km_quic_path_refresh(conn);
   km_ts now = km_endpoint_now(conn->ep);
   km_ts quiet = PRUNE_AFTER_PTOS * ngtcp2_conn_get_pto2(conn->quic);
   conn->prune_at = KM_TS_NEVER;
@@ -367,7 +377,9 @@ void km_quic_path_validated(km_conn *conn, const ngtcp2_path *path, bool ok) {
                "the peer did not answer on the new path; staying on the old one");
       km_quic_select_avoid(conn, &cp->path->key);
     }
-    conn->select.again_at = km_endpoint_now(conn->ep); /* another may be better by now */
+    if (ok) {
+      conn->select.again_at = km_endpoint_now(conn->ep); /* another may be better by now */
+    }
   }
 }
 
@@ -532,6 +544,31 @@ static void reopen_to(km_conn *conn, const key_list *list) {
   km_conn_mark_dirty(conn);
 }
 
+int km_quic_path_jump(km_conn *conn, const km_path_key *key) {
+  km_path *path;
+  int rv = km_magicsock_path(conn->ep->ms, key, &path);
+  if (rv != 0) {
+    return rv;
+  }
+  rv = km_quic_path_add(conn, path);
+  if (rv != 0) {
+    km_path_unref(conn->ep->ms, path);
+    return rv;
+  }
+  ngtcp2_path to;
+  fill(entry_of(conn, path), &to);
+  rv = ngtcp2_conn_initiate_immediate_migration(conn->quic, &to, km_endpoint_now(conn->ep));
+  if (rv != 0) {
+    remove_entry(conn, conn->path_count - 1);
+    return rv;
+  }
+  if (conn->mixed != NULL) {
+    conn->mixed_final = true; /* what its other candidates say is late */
+  }
+  km_conn_mark_dirty(conn);
+  return 0;
+}
+
 void km_quic_path_reopen(km_conn *conn) {
   km_ts now = km_endpoint_now(conn->ep);
   if (!conn->is_client || !conn->progress.confirmed || conn->mixed == NULL || conn->in_quic) {
@@ -631,6 +668,7 @@ void km_quic_path_timeout(km_conn *conn) {
 }
 
 void km_quic_path_network_changed(km_conn *conn, bool moved) {
+  km_quic_path_refresh(conn);
   if (!conn->is_client || !conn->progress.completed) {
     return;
   }

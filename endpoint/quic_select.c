@@ -5,7 +5,8 @@
 
 /* A peer on ngtcp2 checks the way that was left for up to three seconds (RFC 9000 section 9.3.3),
  * and does not go back to it meanwhile. */
-#define AVOID_NS (5 * KM_NS_PER_S)
+#define AVOID_NS (5 * KM_NS_PER_S) /* doubled each time that the same way fails again soon */
+#define AVOID_MAX_NS (80 * KM_NS_PER_S)
 #define RETRY_NS KM_NS_PER_S /* after a move that could not begin */
 /* A way that the peer does not name any more, or through a socket of ours that was replaced, goes
  * behind all others. */
@@ -23,6 +24,7 @@ static km_ts now_of(const km_conn *conn) {
 static void on_change(km_remote_user *user) {
   km_conn *conn = KM_LIST_ITEM(user, km_conn, select.user);
   if (conn->state == KM_CONN_CONNECTED) {
+    km_quic_path_refresh(conn);
     km_quic_select_choose(conn);
     km_conn_mark_dirty(conn);
   }
@@ -148,6 +150,7 @@ void km_quic_select_path_changed(km_conn *conn) {
     look_for_direct(conn);
   }
   km_remote_use(&conn->select.user, &path->key);
+  conn->select.again_at = now_of(conn); /* a better one may have been found before */
 }
 
 bool km_quic_select_probes(const km_conn *conn) {
@@ -157,16 +160,24 @@ bool km_quic_select_probes(const km_conn *conn) {
 
 /* --- the choice ------------------------------------------------------------------------------- */
 
+/* A way may pass probes and lose what is larger: it must not be taken again and again. */
 void km_quic_select_avoid(km_conn *conn, const km_path_key *key) {
-  conn->select.avoid = *key;
-  conn->select.avoid_until = now_of(conn) + AVOID_NS;
-  conn->select.again_at = conn->select.avoid_until;
+  km_conn_select *s = &conn->select;
+  km_ts now = now_of(conn);
+  bool again = s->avoid_until != 0 && km_path_key_matches(&s->avoid, key) &&
+               now < s->avoid_until + 2 * s->avoid_ns;
+  s->avoid_ns = again && s->avoid_until <= now ? 2 * s->avoid_ns : again ? s->avoid_ns : AVOID_NS;
+  s->avoid_ns = s->avoid_ns < AVOID_MAX_NS ? s->avoid_ns : AVOID_MAX_NS;
+  s->avoid = *key;
+  s->avoid_until = now + s->avoid_ns;
+  s->again_at = s->avoid_until;
 }
 
 typedef struct choice {
   km_path_sample samples[KM_PUNCH_MAX_WAYS + 1];
   km_path_key keys[KM_PUNCH_MAX_WAYS + 1];
   size_t count;
+  bool avoiding; /* an open way was left out */
 } choice;
 
 static void add_sample(choice *c, const km_path_key *key, const km_path_sample *sample) {
@@ -215,7 +226,11 @@ static void add_ways(const km_conn *conn, choice *c) {
     km_path_key key;
     if (ways[i].state != KM_PUNCH_WAY_OPEN ||
         km_remote_key(&conn->select.user, &ways[i].way, &key) != 0 ||
-        km_path_key_matches(&c->keys[0], &key) || is_avoided(conn, &key)) {
+        km_path_key_matches(&c->keys[0], &key)) {
+      continue;
+    }
+    if (is_avoided(conn, &key)) {
+      c->avoiding = true;
       continue;
     }
     add_sample(c, &key,
@@ -226,44 +241,84 @@ static void add_ways(const km_conn *conn, choice *c) {
   }
 }
 
-static bool may_choose(const km_conn *conn) {
-  return conn->is_client && conn->state == KM_CONN_CONNECTED && conn->progress.confirmed &&
-         !conn->in_quic && conn->probing == NULL && conn->select.user.remote != NULL &&
-         !km_quic_path_is_open_first_flight(conn);
+/* What is avoided now is looked at again. */
+static void come_back(km_conn *conn, const choice *c) {
+  km_conn_select *s = &conn->select;
+  if (c->avoiding && s->avoid_until < s->again_at) {
+    s->again_at = s->avoid_until;
+  }
 }
 
-/* The current way is dead, and QUIC heard nothing either: to all candidates at once. */
-static bool leave_dead(km_conn *conn, const km_path *path, const choice *c) {
-  if (c->samples[0].usable || now_of(conn) - km_quic_path_last_heard(conn) < DEAD_QUIET_NS) {
+static bool may_choose(const km_conn *conn) {
+  return conn->is_client && conn->state == KM_CONN_CONNECTED && conn->progress.confirmed &&
+         !conn->in_quic && conn->probing == NULL && conn->select.user.remote != NULL;
+}
+
+/* To a way that was proven, without waiting for QUIC's own, slower, proof. False: there is none. */
+static bool jump(km_conn *conn, choice *c) {
+  add_ways(conn, c);
+  come_back(conn, c);
+  size_t best = km_path_select(c->samples, c->count);
+  if (best >= c->count) {
     return false;
   }
+  int rv = km_quic_path_jump(conn, &c->keys[best]);
+  CONN_LOG(conn, KM_LOG_INFO, KM_LOGC_PATH, rv == 0 ? "jumped" : "jump-failed", "code=%d", rv);
+  return rv == 0;
+}
+
+/* Packets go to all candidates, none answered yet, and a way was proven meanwhile. */
+static void leave_first_flight(km_conn *conn) {
+  choice c = {.count = 0};
+  const km_path_key nowhere = {.way = KM_WAY_MIXED};
+  add_sample(&c, &nowhere, &(km_path_sample){.usable = false, .current = true});
+  (void)jump(conn, &c); /* it waits, then */
+}
+
+/* Probes on the current way are not answered any more, and QUIC heard nothing either. */
+static bool is_dead(const km_conn *conn, const choice *c) {
+  return !c->samples[0].usable && now_of(conn) - km_quic_path_last_heard(conn) >= DEAD_QUIET_NS;
+}
+
+static void leave_dead(km_conn *conn, const km_path *path, choice *c) {
   CONN_LOG(conn, KM_LOG_INFO, KM_LOGC_PATH, "dead", "%s",
            "probes on the direct path are not answered any more");
   km_quic_select_avoid(conn, &path->key);
-  km_quic_path_reopen(conn);
-  return true;
+  if (!jump(conn, c)) {
+    km_quic_path_reopen(conn);
+  }
+}
+
+static void move_to_best(km_conn *conn, choice *c) {
+  add_ways(conn, c);
+  come_back(conn, c);
+  size_t best = km_path_select(c->samples, c->count);
+  km_errinfo err;
+  if (best > 0 && best < c->count && km_quic_migrate(conn, &c->keys[best], &err) != 0) {
+    CONN_LOG(conn, KM_LOG_DEBUG, KM_LOGC_PATH, "not-moving", "%s", err.text);
+    conn->select.again_at = now_of(conn) + RETRY_NS;
+  }
 }
 
 void km_quic_select_choose(km_conn *conn) {
   const km_path *path = km_quic_path_current(conn);
-  if (!may_choose(conn) || path == NULL) {
-    return;
-  }
   choice c = {.count = 0};
+  if (!may_choose(conn)) {
+    return;
+  }
+  if (km_quic_path_is_open_first_flight(conn)) {
+    leave_first_flight(conn);
+    return;
+  }
+  if (path == NULL) {
+    return;
+  }
   add_current(conn, path, &c);
-  if (leave_dead(conn, path, &c)) {
-    return;
-  }
-  c.samples[0].usable = true; /* QUIC hears something */
-  add_ways(conn, &c);
-  size_t best = km_path_select(c.samples, c.count);
-  if (best == 0 || best >= c.count) {
-    return;
-  }
-  km_errinfo err;
-  if (km_quic_migrate(conn, &c.keys[best], &err) != 0) {
-    CONN_LOG(conn, KM_LOG_DEBUG, KM_LOGC_PATH, "not-moving", "%s", err.text);
-    conn->select.again_at = now_of(conn) + RETRY_NS;
+  if (is_dead(conn, &c)) {
+    leave_dead(conn, path, &c);
+  } else {
+    c.samples[0].usable = true; /* QUIC hears something */
+    move_to_best(conn, &c);
   }
 }
 
@@ -319,6 +374,6 @@ void km_quic_select_heard(km_conn *conn, const km_path_key *from) {
 void km_quic_select_silent(km_conn *conn) {
   const km_path *path = km_quic_path_current(conn);
   if (path != NULL && path->key.way == KM_WAY_DIRECT) {
-    km_remote_suspect(&conn->select.user, &path->key);
+    km_remote_suspect(&conn->select.user);
   }
 }

@@ -17,6 +17,7 @@ typedef struct km_conn_select {
   km_ts again_at;     /* when to choose again */
   km_path_key avoid;  /* a way that was just left or refused */
   km_ts avoid_until;  /* 0: none */
+  uint64_t avoid_ns;  /* how long it was */
   km_ts relayed_at;   /* first time on a relay; KM_TS_NEVER: never */
   km_ts direct_at;    /* first time on a direct path; KM_TS_NEVER: never */
   uint64_t heard_app; /* bytes of the application's by the last genuine packet */

@@ -8,6 +8,7 @@ enum { FIRST_BUCKETS = 16, FIRST_SEEN = 8 };
 
 typedef struct peer {
   struct peer *next; /* in its bucket */
+  void *owner;
   km_id id;
   uint8_t key[KM_DISCO_KEY_LEN]; /* the X25519 public key until the shared one is needed */
   size_t admitted;
@@ -112,6 +113,18 @@ int km_disco_box_admit(km_disco_box *box, const km_id *id) {
   *bucket = p;
   box->peer_count++;
   return 0;
+}
+
+void km_disco_box_set_owner(km_disco_box *box, const km_id *id, void *owner) {
+  peer *p = *link_of(box, id);
+  if (p != NULL) {
+    p->owner = owner;
+  }
+}
+
+void *km_disco_box_owner(const km_disco_box *box, const km_id *id) {
+  const peer *p = *link_of(box, id);
+  return p == NULL ? NULL : p->owner;
 }
 
 void km_disco_box_dismiss(km_disco_box *box, const km_id *id) {

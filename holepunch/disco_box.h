@@ -43,6 +43,10 @@ void km_disco_box_del(km_disco_box *box); /* keys are wiped */
  * or KM_ERR_NOMEM. */
 KM_NODISCARD int km_disco_box_admit(km_disco_box *box, const km_id *peer);
 void km_disco_box_dismiss(km_disco_box *box, const km_id *peer);
+/* What the caller keeps for an admitted peer, NULL at first; and for whom it is: NULL for a stranger.
+ */
+void km_disco_box_set_owner(km_disco_box *box, const km_id *peer, void *owner);
+void *km_disco_box_owner(const km_disco_box *box, const km_id *peer);
 
 /* Opens a packet: 0, and who said what. KM_ERR_NOT_FOUND (a stranger), KM_ERR_INVALID (forged,
  * malformed), KM_ERR_UNSUPPORTED (a type of the future), KM_ERR_STATE (replayed, or its clock was

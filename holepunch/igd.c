@@ -46,7 +46,7 @@ static const char *header(const char *head, size_t len, const char *name, size_t
   return NULL;
 }
 
-/* A number, in hexadecimal or decimal, up to the first other character. False: none, or too much. */
+/* A number of that base, up to the first other character. False: none, or too much. */
 static bool read_number(const char *text, size_t len, unsigned base, size_t *ret) {
   size_t value = 0, i = 0;
   for (; i < len; i++) {
@@ -79,7 +79,7 @@ static size_t fits(int len) {
   return len > 0 && len < KM_IGD_REQUEST_CAP ? (size_t)len : 0;
 }
 
-/* --- searching (UPnP Device Architecture 1.1, section 1.3) ------------------------------------- */
+/* --- searching (UPnP Device Architecture 1.1, section 1.3) ------------------------------------ */
 
 size_t km_igd_search(char ret[KM_IGD_REQUEST_CAP], unsigned kind) {
   static const char *const kinds[KM_IGD_KINDS] = {
@@ -162,7 +162,7 @@ size_t km_igd_call(char ret[KM_IGD_REQUEST_CAP], const km_igd_url *url, const ch
   }
   (void)snprintf(ret + head, KM_IGD_REQUEST_CAP - (size_t)head, body, action, service, arguments,
                  action);
-  return (size_t)(head + len);
+  return (size_t)head + (size_t)len;
 }
 
 /* --- answers ---------------------------------------------------------------------------------- */

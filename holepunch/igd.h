@@ -1,5 +1,5 @@
-/* What UPnP's Internet Gateway Device says and hears, as text: searches (SSDP), HTTP and SOAP, as far
- * as mapping a port needs them. Pure; whatever came from the network is hostile. */
+/* What UPnP's Internet Gateway Device says and hears, as text: searches (SSDP), HTTP and SOAP, as
+ * far as mapping a port needs them. Pure; whatever came from the network is hostile. */
 #ifndef KM_HOLEPUNCH_IGD_H
 #define KM_HOLEPUNCH_IGD_H
 

@@ -12,8 +12,20 @@ static void put_v4(uint8_t ip[16], uint8_t bits, const uint8_t v4[4]) {
   }
 }
 
+/* Not under the well-known prefix (RFC 6052 section 3.1). */
+static bool is_private(const uint8_t ip[4]) {
+  return ip[0] == 10 || ip[0] == 127 || (ip[0] == 172 && (ip[1] & 0xf0) == 16) ||
+         (ip[0] == 192 && ip[1] == 168) || (ip[0] == 169 && ip[1] == 254) ||
+         (ip[0] == 100 && (ip[1] & 0xc0) == 64);
+}
+
+static bool is_well_known(const km_nat64 *nat64) {
+  static const uint8_t prefix[12] = {0x00, 0x64, 0xff, 0x9b};
+  return nat64->bits == 96 && memcmp(nat64->prefix, prefix, sizeof prefix) == 0;
+}
+
 bool km_nat64_write(const km_nat64 *nat64, const km_udp_addr *v4, km_udp_addr *ret) {
-  if (nat64->bits == 0 || v4->family != 4) {
+  if (nat64->bits == 0 || v4->family != 4 || (is_well_known(nat64) && is_private(v4->ip))) {
     return false;
   }
   *ret = (km_udp_addr){.family = 6, .port = v4->port};

@@ -15,7 +15,8 @@ typedef struct km_nat64 {
 
 /* Reads the prefix off an address that the name has. False: it is no translated one. */
 bool km_nat64_read(km_nat64 *ret, const km_udp_addr *addr);
-/* The IPv6 address under which an IPv4 address is reached. False: no prefix, or no IPv4 address. */
+/* The IPv6 address under which an IPv4 address is reached. False: no prefix, no IPv4 address, or a
+ * private one that has none under this prefix. */
 bool km_nat64_write(const km_nat64 *nat64, const km_udp_addr *v4, km_udp_addr *ret);
 
 #endif /* KM_HOLEPUNCH_NAT64_H */

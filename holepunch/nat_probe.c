@@ -41,7 +41,8 @@ typedef struct family_state {
   km_ts give_up;                 /* of asking */
   observation alt[ALTERNATES];   /* addr.family 0: not asked */
   int discovery;                 /* the server that can do RFC 5780; -1: none */
-  km_udp_addr second;            /* the second socket's address, as the server sees it */
+  km_udp_addr second_server;     /* whom the second socket asks */
+  km_udp_addr second;            /* its address, as that server sees it */
   bool filter_both, filter_port; /* something came */
   bool filter_void;              /* the server does not do what it should */
   bool hairpin;
@@ -280,6 +281,7 @@ static void ask_second(km_nat_probe *p, family_state *f, const km_udp_addr *serv
                             .socket = KM_NAT_SECOND,
                             .rc = TEST_RC + 1,
                             .rm = TEST_RM};
+  f->second_server = *server;
   f->second = (km_udp_addr){0};
   f->filter_both = f->filter_port = f->filter_void = f->hairpin = false;
   ask(p, &what, now);
@@ -466,7 +468,7 @@ bool km_nat_probe_busy(const km_nat_probe *p) {
 static void on_server(km_nat_probe *p, size_t i, const km_stun_done *d, km_ts now) {
   observation *o = &p->servers[i];
   family_state *f = &p->families[o->addr.family == 4 ? 0 : 1];
-  if (d->code != 0 || !km_nat_answer_plausible(&o->addr, &d->mapped)) {
+  if (d->code != 0 || !km_nat_answer_plausible(&o->addr, &d->mapped, p->own, p->own_count)) {
     o->mapped = o->other = (km_udp_addr){0};
     return;
   }
@@ -498,7 +500,7 @@ static void on_server(km_nat_probe *p, size_t i, const km_stun_done *d, km_ts no
 
 static void on_alternate(km_nat_probe *p, family_state *f, observation *o, const km_stun_done *d,
                          km_ts now) {
-  if (d->code == 0 && km_nat_answer_plausible(&o->addr, &d->mapped)) {
+  if (d->code == 0 && km_nat_answer_plausible(&o->addr, &d->mapped, p->own, p->own_count)) {
     o->mapped = d->mapped;
     o->at = now;
     o->answered = true;
@@ -509,7 +511,8 @@ static void on_alternate(km_nat_probe *p, family_state *f, observation *o, const
 }
 
 static void on_second(km_nat_probe *p, family_state *f, const km_stun_done *d, km_ts now) {
-  if (d->code != 0 || d->mapped.port == 0) {
+  if (d->code != 0 ||
+      !km_nat_answer_plausible(&f->second_server, &d->mapped, p->own, p->own_count)) {
     return;
   }
   f->second = d->mapped;

@@ -39,26 +39,35 @@ bool km_nat_is_private(const km_udp_addr *a) {
   return (ip[0] & 0xfe) == 0xfc;
 }
 
-bool km_nat_answer_plausible(const km_udp_addr *server, const km_udp_addr *mapped) {
-  return mapped->port != 0 && !is_useless(mapped) && (is_loopback(server) || !is_loopback(mapped));
-}
-
-bool km_nat_other_plausible(const km_udp_addr *server, const km_udp_addr *other) {
-  return other->family == server->family && other->port != server->port &&
-         !same_ip(other, server) && km_nat_answer_plausible(server, other) &&
-         (!km_nat_is_private(other) || km_nat_is_private(server)) && (!is_loopback(server) || is_loopback(other));
-}
-
-/* --- mapping ---------------------------------------------------------------------------------- */
-
-static bool is_own(const km_udp_addr *mapped, const km_udp_addr *own, size_t count) {
+/* `any_port`: an address of this machine; else, of that very socket. */
+static bool is_own(const km_udp_addr *addr, const km_udp_addr *own, size_t count, bool any_port) {
   for (size_t i = 0; i < count; i++) {
-    if (mapped->port == own[i].port && same_ip(mapped, &own[i])) {
+    if (same_ip(addr, &own[i]) && (any_port || addr->port == own[i].port)) {
       return true;
     }
   }
   return false;
 }
+
+/* Where others than this machine may be. */
+static bool is_reachable(const km_udp_addr *from, const km_udp_addr *addr) {
+  return addr->port != 0 && !is_useless(addr) && (is_loopback(from) || !is_loopback(addr));
+}
+
+bool km_nat_answer_plausible(const km_udp_addr *server, const km_udp_addr *mapped,
+                             const km_udp_addr *own, size_t own_count) {
+  return is_reachable(server, mapped) && (!km_nat_is_private(mapped) || km_nat_is_private(server) ||
+                                          is_own(mapped, own, own_count, true));
+}
+
+bool km_nat_other_plausible(const km_udp_addr *server, const km_udp_addr *other) {
+  return other->family == server->family && other->port != server->port &&
+         !same_ip(other, server) && is_reachable(server, other) &&
+         (!km_nat_is_private(other) || km_nat_is_private(server)) &&
+         (!is_loopback(server) || is_loopback(other));
+}
+
+/* --- mapping ---------------------------------------------------------------------------------- */
 
 /* What two answers say about each other. */
 typedef struct pairs {
@@ -84,7 +93,7 @@ km_nat_mapping km_nat_mapping_of(const km_nat_seen *seen, size_t count, const km
                                  size_t own_count) {
   pairs p = {0};
   for (size_t i = 0; i < count; i++) {
-    if (is_own(&seen[i].mapped, own, own_count)) {
+    if (is_own(&seen[i].mapped, own, own_count, false)) {
       return KM_NAT_MAPPING_NONE;
     }
     for (size_t k = i + 1; k < count; k++) {

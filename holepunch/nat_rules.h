@@ -12,8 +12,11 @@ typedef struct km_nat_seen {
 } km_nat_seen;
 
 /* False for answers that cannot be true: a port 0, an address that nobody can send to, loopback
- * from elsewhere. A server that lies beyond that gains a wrong candidate, no more. */
-bool km_nat_answer_plausible(const km_udp_addr *server, const km_udp_addr *mapped);
+ * from elsewhere, a private address as seen from the internet unless it is one of `own` (addresses
+ * of this machine, whatever their ports). A server that lies beyond that gains a wrong candidate,
+ * no more. */
+bool km_nat_answer_plausible(const km_udp_addr *server, const km_udp_addr *mapped,
+                             const km_udp_addr *own, size_t own_count);
 /* Whether OTHER-ADDRESS may be asked: it differs in address and port, and a public server does not
  * send us into our own network. */
 bool km_nat_other_plausible(const km_udp_addr *server, const km_udp_addr *other);

@@ -161,9 +161,7 @@ static bool two_nats(const km_net_report *r) {
 }
 
 static void advise_on_hard(km_net_report *r) {
-  if (r->portmap.external.family != 0 && !two_nats(r)) {
-    advise(r, "The router opened a port, which makes up for the hard NAT: peers can use it.");
-  } else {
+  if (r->portmap.external.family == 0 || two_nats(r)) {
     advise(r, "The router gives every connection another port. Turn on UPnP, NAT-PMP or PCP in it, "
               "or forward a UDP port to this machine and bind that (--bind 0.0.0.0:PORT).");
   }
@@ -173,6 +171,11 @@ static void advise_on_hard(km_net_report *r) {
 }
 
 static void advise_more(km_net_report *r) {
+  bool needed = r->verdict == KM_NAT_VERDICT_HARD || r->verdict == KM_NAT_VERDICT_UNKNOWN;
+  if (needed && r->portmap.external.family != 0 && !two_nats(r)) {
+    advise(r, "The router opened a port for this endpoint, which makes up for what its NAT may do: "
+              "peers can connect to it.");
+  }
   const km_net_family *six = &r->udp6;
   if (r->verdict == KM_NAT_VERDICT_UNKNOWN && (r->udp4.works || six->works)) {
     advise(r, "UDP works, but only one STUN server answered: name a second one, at another "

@@ -30,6 +30,7 @@ static _Atomic pid_t counted_by; /* a forked child has none of them */
 typedef struct work {
   pthread_mutex_t lock;
   bool shared; /* both are still there */
+  bool taken;  /* the result was heard */
   int done_fd; /* a pipe's end; the thread writes to it, and closes it; -1: nobody waits */
   km_upnp_request request;
   km_upnp_result result;
@@ -152,18 +153,25 @@ static bool try_answer(const km_igd_answer *heard, const km_gateway *gateway, km
   return ok;
 }
 
-/* The gateway's own answers first. */
+static bool try_answers(const km_igd_answer *heard, size_t count, const km_gateway *gateway,
+                        bool of_gateway, km_upnp_igd *ret) {
+  for (size_t i = 0; i < count; i++) {
+    if (same_host(&heard[i].from, &gateway->addr) == of_gateway &&
+        try_answer(&heard[i], gateway, ret)) {
+      return true;
+    }
+  }
+  return false;
+}
+
 static void find(const km_upnp_request *request, km_upnp_result *ret) {
   km_igd_answer heard[KM_IGD_MAX_ANSWERS];
   const km_gateway *gateway = &request->gateway;
   size_t count = km_igd_discover(heard, gateway, SEARCH_NS);
-  for (size_t i = 0; i < 2 * count; i++) {
-    const km_igd_answer *at = &heard[i % count];
-    if (same_host(&at->from, &gateway->addr) == (i < count) && try_answer(at, gateway, &ret->igd)) {
-      return;
-    }
+  if (!try_answers(heard, count, gateway, true, &ret->igd) &&
+      !try_answers(heard, count, gateway, false, &ret->igd)) {
+    (void)snprintf(ret->trouble, sizeof ret->trouble, "no gateway answers");
   }
-  (void)snprintf(ret->trouble, sizeof ret->trouble, "no gateway answers");
 }
 
 /* --- mapping ---------------------------------------------------------------------------------- */
@@ -179,6 +187,15 @@ static int add_mapping(const km_upnp_request *r, uint16_t external_port, uint32_
                  "<NewLeaseDuration>%u</NewLeaseDuration>",
                  external_port, r->internal_port, client, (unsigned)lifetime_s);
   return call(&r->igd, "AddPortMapping", arguments, NULL, NULL, 0);
+}
+
+static void unmap(const km_upnp_igd *igd, uint16_t external_port) {
+  char arguments[160];
+  (void)snprintf(arguments, sizeof arguments,
+                 "<NewRemoteHost></NewRemoteHost><NewExternalPort>%u</NewExternalPort>"
+                 "<NewProtocol>UDP</NewProtocol>",
+                 external_port);
+  (void)call(igd, "DeletePortMapping", arguments, NULL, NULL, 0); /* best effort */
 }
 
 static uint16_t any_port(void) {
@@ -214,29 +231,27 @@ static void map(const km_upnp_request *r, km_upnp_result *ret) {
   }
   if (!external_address(&r->igd, &ret->external)) {
     (void)snprintf(ret->trouble, sizeof ret->trouble, "that it has no external address");
+    unmap(&r->igd, port);
+    return;
   }
   ret->external.port = port;
   ret->lifetime_s = lifetime_s;
 }
 
-static void unmap(const km_upnp_igd *igd, uint16_t external_port) {
-  char arguments[160];
-  (void)snprintf(arguments, sizeof arguments,
-                 "<NewRemoteHost></NewRemoteHost><NewExternalPort>%u</NewExternalPort>"
-                 "<NewProtocol>UDP</NewProtocol>",
-                 external_port);
-  (void)call(igd, "DeletePortMapping", arguments, NULL, NULL, 0); /* best effort */
-}
-
 /* --- the thread ------------------------------------------------------------------------------ */
 
-/* True when the other side had left before. */
+/* True when the other side has left before. */
 static bool leave(work *w) {
   (void)pthread_mutex_lock(&w->lock); /* these fail for a wrong mutex only */
   bool last = !w->shared;
   w->shared = false;
   (void)pthread_mutex_unlock(&w->lock);
   return last;
+}
+
+/* A mapping that nobody heard of would never be renewed or deleted. */
+static bool is_orphan(const work *w) {
+  return w->request.what == KM_UPNP_MAP && !w->taken && w->result.external.port != 0;
 }
 
 static void free_work(work *w) {
@@ -267,8 +282,8 @@ static void *run(void *arg) {
     (void)close(w->done_fd);
   }
   if (leave(w)) {
-    if (r->what == KM_UPNP_MAP && result.external.port != 0) {
-      unmap(&r->igd, result.external.port); /* nobody would ever renew or delete it */
+    if (is_orphan(w)) {
+      unmap(&r->igd, result.external.port);
     }
     free_work(w);
   }
@@ -328,6 +343,12 @@ static int begin_work(work **ret, const km_upnp_request *request, int done_fd) {
 
 /* --- the loop's side ------------------------------------------------------------------------- */
 
+void km_upnp_unmap(const km_upnp_request *request) {
+  km_upnp_request r = *request;
+  r.what = KM_UPNP_UNMAP;
+  (void)begin_work(NULL, &r, -1); /* best effort */
+}
+
 static void end(km_upnp *job, const km_upnp_result *result) {
   km_poll_free(job->poll); /* the pipe stays readable: told once */
   job->poll = NULL;
@@ -340,6 +361,7 @@ static void on_done(void *ctx, int events) {
   (void)events;
   (void)pthread_mutex_lock(&job->work->lock);
   const km_upnp_result result = job->work->result;
+  job->work->taken = true;
   (void)pthread_mutex_unlock(&job->work->lock);
   end(job, &result);
 }
@@ -391,13 +413,12 @@ void km_upnp_free(km_upnp *job) {
     (void)close(job->fd); /* nothing was written to it */
   }
   if (job->work != NULL && leave(job->work)) {
+    if (is_orphan(job->work)) {
+      km_upnp_request r = job->work->request;
+      r.external_port = job->work->result.external.port;
+      km_upnp_unmap(&r);
+    }
     free_work(job->work);
   }
   km_env_free(job->env, job);
-}
-
-void km_upnp_unmap(const km_upnp_request *request) {
-  km_upnp_request r = *request;
-  r.what = KM_UPNP_UNMAP;
-  (void)begin_work(NULL, &r, -1); /* best effort */
 }

@@ -110,12 +110,6 @@ static size_t find_targets(const km_punch *p, guess_mode mode, km_udp_addr ret[T
   return n;
 }
 
-bool km_punch_guess_useful(const km_punch *p) {
-  km_udp_addr targets[TARGETS];
-  guess_mode mode = choose_mode(p);
-  return mode != GUESS_NOTHING && find_targets(p, mode, targets) > 0;
-}
-
 static void choose_order(km_punch *p, km_punch_guess *g) {
   do { /* coprime to PORTS: all ports come once */
     g->scale = 1 + (uint32_t)km_env_random_below(p->env, PORTS - 1);
@@ -145,15 +139,16 @@ static km_punch_guess *allocate(km_punch *p) {
 }
 
 bool km_punch_guess_begin(km_punch *p) {
-  km_punch_guess *g = allocate(p);
+  km_udp_addr targets[TARGETS];
+  guess_mode mode = choose_mode(p);
+  size_t target_count = find_targets(p, mode, targets);
+  km_punch_guess *g = mode != GUESS_NOTHING && target_count > 0 ? allocate(p) : NULL;
   if (g == NULL) {
     return false;
   }
-  g->mode = choose_mode(p);
-  g->target_count = find_targets(p, g->mode, g->targets);
-  if (g->mode == GUESS_NOTHING || g->target_count == 0) {
-    return false;
-  }
+  g->mode = mode;
+  g->target_count = target_count;
+  memcpy(g->targets, targets, sizeof targets);
   g->running = true;
   g->started = g->mode != GUESS_SPRAY;
   g->done = g->limit = g->predicted = g->ready = 0;

@@ -116,7 +116,7 @@ struct km_punch {
   km_ts recall_at;
 
   km_punch_guess *guess; /* NULL: no guessing so far, or long over */
-  bool guessed;          /* in this attempt, or tried to */
+  bool guessed;          /* in this attempt */
   bool spray_ask, spray_end;
   km_udp_addr spray_addr;
 
@@ -187,9 +187,8 @@ void km_punch_call_news(km_punch *p, bool ask); /* our candidates changed: soone
 void km_punch_call_came(km_punch *p, const km_call_me_maybe *call);
 
 /* punch_guess.c */
-bool km_punch_guess_useful(
-    const km_punch *p);                 /* a hard NAT is between, and something to guess at */
-bool km_punch_guess_begin(km_punch *p); /* false: nothing to guess, or no memory */
+/* False: no hard NAT is between, nothing is known to guess at, or there is no memory. */
+bool km_punch_guess_begin(km_punch *p);
 void km_punch_guess_timeout(km_punch *p);
 km_ts km_punch_guess_deadline(const km_punch *p);
 bool km_punch_guess_running(const km_punch *p);

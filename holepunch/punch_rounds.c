@@ -195,11 +195,9 @@ void km_punch_rounds_again(km_punch *p) {
 
 static void try_guessing(km_punch *p) {
   if (p->state == KM_PUNCH_ROUNDS && !p->guessed && p->round >= ROUNDS_ALONE &&
-      km_punch_guess_useful(p)) {
+      km_punch_guess_begin(p)) {
     p->guessed = true;
-    if (km_punch_guess_begin(p)) {
-      km_punch_set_state(p, KM_PUNCH_GUESSING);
-    }
+    km_punch_set_state(p, KM_PUNCH_GUESSING);
   }
 }
 

@@ -123,9 +123,11 @@ static bool is_loopback(const km_udp_addr *addr) {
                            : memcmp(addr->ip, loopback6, sizeof loopback6) == 0;
 }
 
+/* What others say of us does not count: they could keep us from another peer. */
 static bool is_own(const km_punch *p, const km_udp_addr *addr) {
   for (size_t i = 0; i < p->own_count; i++) {
-    if (km_udp_addr_equal(&p->own[i].addr, addr)) {
+    if ((p->own[i].source & KM_CANDIDATE_INTERFACE) != 0 &&
+        km_udp_addr_equal(&p->own[i].addr, addr)) {
       return true;
     }
   }
@@ -135,7 +137,7 @@ static bool is_own(const km_punch *p, const km_udp_addr *addr) {
 /* Loopback only between endpoints that both say they are reached there: on one machine. */
 static bool own_loopback(const km_punch *p) {
   for (size_t i = 0; i < p->own_count; i++) {
-    if (is_loopback(&p->own[i].addr)) {
+    if ((p->own[i].source & KM_CANDIDATE_INTERFACE) != 0 && is_loopback(&p->own[i].addr)) {
       return true;
     }
   }

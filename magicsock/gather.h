@@ -35,6 +35,8 @@ void km_gather_set_active(km_gather *g, bool active);
 void km_gather_learn_relay(km_gather *g, const char *relay_url);
 /* A connection found no way so far: the router is asked for a port mapping, once. */
 void km_gather_want_mapping(km_gather *g);
+/* A way died, or the peer is about to be told: our outer address may be another one by now. */
+void km_gather_refresh(km_gather *g);
 void km_gather_network_changed(km_gather *g);
 /* The sockets of the family are new ones. */
 void km_gather_rebound(km_gather *g, uint8_t family);

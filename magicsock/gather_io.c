@@ -11,7 +11,13 @@
 
 /* The router keeps its mapping for a while after the last connection that needed it. */
 #define MAPPING_LINGER_NS (600 * KM_NS_PER_S)
-#define MAX_SEEN 4 /* addresses that peers saw us at */
+/* After our outer address changed it is asked for so often for so long: to learn how long a mapping
+ * lives takes two lives, and somebody who looks. */
+#define WATCH_NS (300 * KM_NS_PER_S)
+#define WATCH_EVERY_NS (5 * KM_NS_PER_S)
+#define FRESH_NS (2 * KM_NS_PER_S)
+#define SEEN_NS (120 * KM_NS_PER_S) /* then somebody should have seen us there again */
+#define MAX_SEEN 4                  /* addresses that peers saw us at */
 
 typedef struct seen {
   km_udp_addr addr;
@@ -28,6 +34,8 @@ struct km_gather {
   seen seen[MAX_SEEN];
   size_t seen_count;
   km_ts linger_until;
+  km_ts refreshed_at;
+  km_ts watch_until, watch_at; /* 0: not now */
   bool active;
   km_nat64 nat64;
   km_resolve *nat64_lookup; /* under way */
@@ -47,7 +55,48 @@ static void arm(km_gather *g) {
     km_ts renew = km_mapping_life_renew_at(&g->lives[i]);
     at = renew < at ? renew : at;
   }
+  if (g->active && g->watch_at != 0 && g->watch_at < at) {
+    at = g->watch_at;
+  }
   km_deadline_set(g->timer, at);
+}
+
+static void forget_seen(km_gather *g, uint8_t family) {
+  size_t kept = 0;
+  for (size_t i = 0; i < g->seen_count; i++) {
+    if (g->seen[i].addr.family != family) {
+      g->seen[kept++] = g->seen[i];
+    }
+  }
+  g->seen_count = kept;
+}
+
+/* What the servers saw is what mappings live by, where all see the same. */
+static void observe(km_gather *g, const km_udp_addr *outer, km_ts at) {
+  km_nat_info nat;
+  km_reporter_nat(g->reporter, &nat);
+  uint8_t mapping = outer->family == 4 ? nat.mapping4 : nat.mapping6;
+  if (mapping != KM_NAT_MAPPING_ENDPOINT_INDEPENDENT) {
+    return;
+  }
+  km_mapping_life *life = life_of(g, outer->family);
+  if (life->outer.family != 0 && !km_udp_addr_equal(&life->outer, outer)) {
+    forget_seen(g, outer->family);
+    g->watch_until = now_of(g) + WATCH_NS;
+    g->watch_at = now_of(g) + WATCH_EVERY_NS;
+  }
+  km_mapping_life_observed(life, outer, at);
+  arm(g);
+}
+
+static void observe_reflexive(km_gather *g) {
+  km_udp_addr outer[KM_DISCO_MAX_CANDIDATES];
+  uint64_t age = km_reporter_age(g->reporter);
+  size_t count =
+      age > WATCH_EVERY_NS ? 0 : km_reporter_reflexive(g->reporter, outer, KM_DISCO_MAX_CANDIDATES);
+  for (size_t i = 0; i < count; i++) {
+    observe(g, &outer[i], now_of(g) - age);
+  }
 }
 
 static void on_timer(void *ctx) {
@@ -57,6 +106,11 @@ static void on_timer(void *ctx) {
     km_portmap_free(g->portmap);
     g->portmap = NULL;
     g->mapped = (km_portmap_status){0};
+  }
+  if (g->active && g->watch_at != 0 && g->watch_at <= now) {
+    g->watch_at = now < g->watch_until ? now + WATCH_EVERY_NS : 0;
+    observe_reflexive(g);
+    km_reporter_refresh(g->reporter);
   }
   for (uint8_t i = 0; g->active && i < 2; i++) {
     if (km_mapping_life_renew_at(&g->lives[i]) <= now) {
@@ -68,24 +122,9 @@ static void on_timer(void *ctx) {
   arm(g);
 }
 
-/* What the servers saw is what mappings live by, where all see the same. */
-static void observe(km_gather *g, const km_udp_addr *outer) {
-  km_nat_info nat;
-  km_reporter_nat(g->reporter, &nat);
-  uint8_t mapping = outer->family == 4 ? nat.mapping4 : nat.mapping6;
-  if (mapping == KM_NAT_MAPPING_ENDPOINT_INDEPENDENT) {
-    km_mapping_life_observed(life_of(g, outer->family), outer, now_of(g));
-    arm(g);
-  }
-}
-
 static void on_report(void *ctx) {
   km_gather *g = ctx;
-  km_udp_addr outer[KM_DISCO_MAX_CANDIDATES];
-  size_t count = km_reporter_reflexive(g->reporter, outer, KM_DISCO_MAX_CANDIDATES);
-  for (size_t i = 0; i < count; i++) {
-    observe(g, &outer[i]);
-  }
+  observe_reflexive(g);
   g->config.on_change(g->config.ctx);
 }
 
@@ -219,6 +258,13 @@ void km_gather_want_mapping(km_gather *g) {
   arm(g);
 }
 
+void km_gather_refresh(km_gather *g) {
+  if (km_reporter_age(g->reporter) > FRESH_NS && now_of(g) - g->refreshed_at > FRESH_NS) {
+    g->refreshed_at = now_of(g);
+    km_reporter_refresh(g->reporter);
+  }
+}
+
 void km_gather_network_changed(km_gather *g) {
   km_ts now = now_of(g);
   g->seen_count = 0;
@@ -234,13 +280,7 @@ void km_gather_network_changed(km_gather *g) {
 }
 
 void km_gather_rebound(km_gather *g, uint8_t family) {
-  size_t kept = 0;
-  for (size_t i = 0; i < g->seen_count; i++) {
-    if (g->seen[i].addr.family != family) {
-      g->seen[kept++] = g->seen[i];
-    }
-  }
-  g->seen_count = kept;
+  forget_seen(g, family);
   km_mapping_life_restart(life_of(g, family), false, now_of(g));
   if (family == 4 && g->portmap != NULL) {
     km_portmap_set_port(g->portmap, port_to_map(g));
@@ -265,14 +305,26 @@ static void remember(km_gather *g, const km_udp_addr *outer) {
   g->config.on_change(g->config.ctx);
 }
 
-/* Behind a NAT with a mapping for each destination, what one peer sees is of no use to others. */
+static bool is_our_ip(const km_gather *g, const km_udp_addr *outer) {
+  km_udp_addr known[KM_DISCO_MAX_CANDIDATES];
+  size_t count = km_reporter_reflexive(g->reporter, known, KM_DISCO_MAX_CANDIDATES);
+  for (size_t i = 0; i < count; i++) {
+    if (known[i].family == outer->family && memcmp(known[i].ip, outer->ip, sizeof outer->ip) == 0) {
+      return true;
+    }
+  }
+  return false;
+}
+
+/* Peers may lie: what one says is told to others only when it names an IP address of ours that a
+ * STUN server saw too. Behind a NAT with a mapping for each destination it is of no use to others. */
 void km_gather_seen(km_gather *g, const km_udp_addr *outer) {
   km_nat_info nat;
   km_reporter_nat(g->reporter, &nat);
   uint8_t mapping = outer->family == 4 ? nat.mapping4 : nat.mapping6;
-  observe(g, outer);
   if (mapping != KM_NAT_MAPPING_ADDRESS_DEPENDENT &&
-      mapping != KM_NAT_MAPPING_ADDRESS_AND_PORT_DEPENDENT && km_disco_may_probe(outer)) {
+      mapping != KM_NAT_MAPPING_ADDRESS_AND_PORT_DEPENDENT && km_disco_may_probe(outer) &&
+      is_our_ip(g, outer)) {
     remember(g, outer);
   }
 }
@@ -307,7 +359,9 @@ size_t km_gather_candidates(const km_gather *g, km_candidate *ret, size_t cap) {
     add(&list, KM_CANDIDATE_REFLEXIVE, &addrs[i]);
   }
   for (size_t i = 0; i < g->seen_count; i++) {
-    add(&list, KM_CANDIDATE_SEEN, &g->seen[i].addr);
+    if (now_of(g) - g->seen[i].at < SEEN_NS) {
+      add(&list, KM_CANDIDATE_SEEN, &g->seen[i].addr);
+    }
   }
   count = km_magicsock_candidates(g->config.ms, addrs, KM_DISCO_MAX_CANDIDATES);
   for (size_t i = 0; i < count; i++) {

@@ -140,6 +140,9 @@ KM_NODISCARD int km_mixed_new(km_magicsock *ms, const km_path_key *candidates, s
                               km_path **ret);
 /* One more candidate, found later; a known one changes nothing. 0, KM_ERR_LIMIT, KM_ERR_NOMEM. */
 KM_NODISCARD int km_mixed_add(km_magicsock *ms, km_path *mixed, const km_path_key *candidate);
+/* Lets go of sockets that were replaced: candidates through them go through the current ones from now
+ * on. With `keep_current` the one that answered stays as it is. */
+void km_mixed_refresh(km_magicsock *ms, km_path *mixed, bool keep_current);
 /* The candidate with this key, NULL if it is none. */
 km_path *km_mixed_candidate(const km_path *mixed, const km_path_key *key);
 /* From now on what is sent goes to `candidate` only; NULL: to all again. */

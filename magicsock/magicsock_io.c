@@ -528,6 +528,21 @@ int km_mixed_add(km_magicsock *ms, km_path *mixed, const km_path_key *candidate)
   return rv;
 }
 
+void km_mixed_refresh(km_magicsock *ms, km_path *mixed, bool keep_current) {
+  for (size_t i = 0; i < km_mixed_count(mixed); i++) {
+    km_path *old = km_mixed_at(mixed, i), *fresh;
+    km_path_key key;
+    if (old->key.way != KM_WAY_DIRECT || km_magicsock_via(ms, &old->key) == 0 ||
+        (keep_current && old == km_mixed_current(mixed)) ||
+        km_magicsock_key(ms, &old->key.remote, &key) != 0 ||
+        km_magicsock_path(ms, &key, &fresh) != 0) {
+      continue;
+    }
+    km_mixed_replace(mixed, i, fresh);
+    km_path_unref(ms, old);
+  }
+}
+
 /* Sending */
 
 bool km_path_can_send(const km_magicsock *ms, const km_path *path) {

@@ -55,6 +55,12 @@ int km_mixed_append(const km_env *env, km_path *path, km_path *candidate) {
   return 0;
 }
 
+void km_mixed_replace(km_path *path, size_t index, km_path *with) {
+  mixed *m = mixed_of(path);
+  m->current = m->current == m->at[index] ? with : m->current;
+  m->at[index] = with;
+}
+
 void km_mixed_free(const km_env *env, km_path *path) {
   mixed *m = mixed_of(path);
   km_env_free(env, m->at);

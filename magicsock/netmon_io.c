@@ -6,7 +6,8 @@
 struct km_netmon {
   const km_env *env;
   km_loop *loop;
-  const km_netmon_driver *const *drivers; /* the one in use first */
+  const km_netmon_driver *const *drivers; /* that were not tried yet */
+  const km_netmon_driver *use;            /* NULL: none is left */
   void *driver;
   km_deadline *timer;
   km_netmon_state state;
@@ -36,13 +37,11 @@ static void on_changed(void *ctx, bool broken);
 
 static int open_driver(km_netmon *m, km_errinfo *err) {
   int rv = KM_ERR_UNSUPPORTED;
-  for (; *m->drivers != NULL; m->drivers++) {
+  for (m->use = NULL; m->use == NULL && *m->drivers != NULL; m->drivers++) {
     rv = (*m->drivers)->open(&m->driver, m->env, m->loop, on_changed, m, err);
     if (rv == 0) {
-      return 0;
-    }
-    m->driver = NULL;
-    if (m->drivers[1] != NULL) {
+      m->use = *m->drivers;
+    } else if (m->drivers[1] != NULL) {
       KM_LOG(&m->env->logger, KM_LOG_INFO, KM_LOGC_PATH, NULL, NULL, "netmon",
              "driver=%s refused=\"%s\" next=%s", (*m->drivers)->name, err->text,
              m->drivers[1]->name);
@@ -53,18 +52,16 @@ static int open_driver(km_netmon *m, km_errinfo *err) {
 
 static int look(km_netmon *m, km_errinfo *err) {
   m->picture.addr_count = m->picture.route_count = 0;
-  return (*m->drivers)->look(m->driver, &m->picture, err);
+  return m->use->look(m->driver, &m->picture, err);
 }
 
 /* The next driver sees the world in its own way: what differs by that is no change. */
 static void replace_driver(km_netmon *m) {
   km_errinfo err = {0};
-  (*m->drivers)->close(m->driver);
-  m->driver = NULL;
-  m->drivers++;
+  m->use->close(m->driver);
   if (open_driver(m, &err) == 0 && look(m, &err) == 0) {
     m->state.told = m->picture;
-    m->state.tick_ns = (*m->drivers)->tick_ns;
+    m->state.tick_ns = m->use->tick_ns;
     m->state.tick = km_loop_now(m->loop) + m->state.tick_ns;
   }
 }
@@ -73,7 +70,7 @@ static void on_changed(void *ctx, bool broken) {
   km_netmon *m = ctx;
   if (broken) {
     KM_LOG(&m->env->logger, KM_LOG_WARN, KM_LOGC_PATH, NULL, NULL, "netmon", "driver=%s broken",
-           (*m->drivers)->name);
+           m->use->name);
     replace_driver(m);
   } else {
     km_ts now = km_loop_now(m->loop);
@@ -86,11 +83,13 @@ static void on_changed(void *ctx, bool broken) {
 /* Without a driver the clocks are still watched. A look that failed is repeated. */
 static void settle(km_netmon *m) {
   km_errinfo err = {0};
-  int rv = m->driver != NULL ? look(m, &err) : 0;
+  int rv = m->use != NULL ? look(m, &err) : 0;
+  if (rv != 0 || m->use == NULL) {
+    m->picture = m->state.told;
+  }
   if (rv != 0) {
     KM_LOG(&m->env->logger, KM_LOG_DEBUG, KM_LOGC_PATH, NULL, NULL, "netmon", "look=\"%s\"",
            err.text);
-    m->picture = m->state.told;
     m->state.first = m->state.last = km_loop_now(m->loop) + KM_NETMON_LONGEST_NS;
   }
   unsigned what = km_netmon_state_settle(&m->state, &m->picture);
@@ -107,7 +106,7 @@ static void settle(km_netmon *m) {
 /* A driver that does not tell is asked; differences settle before they are told. */
 static void tick(km_netmon *m) {
   km_errinfo err = {0};
-  if (m->driver != NULL && !(*m->drivers)->tells && look(m, &err) == 0 &&
+  if (m->use != NULL && !m->use->tells && look(m, &err) == 0 &&
       km_netmon_picture_diff(&m->state.told, &m->picture) != 0) {
     km_netmon_state_touch(&m->state, km_loop_now(m->loop));
   }
@@ -140,7 +139,7 @@ static int start(km_netmon *m) {
     m->picture.addr_count = m->picture.route_count = 0;
   }
   km_netmon_state_init(&m->state, &m->picture, km_loop_now(m->loop), slept_clock(),
-                       (*m->drivers)->tick_ns);
+                       m->use->tick_ns);
   arm(m);
   return 0;
 }
@@ -180,13 +179,13 @@ void km_netmon_free(km_netmon *m) {
   if (m == NULL) {
     return;
   }
-  if (m->driver != NULL) {
-    (*m->drivers)->close(m->driver);
+  if (m->use != NULL) {
+    m->use->close(m->driver);
   }
   km_deadline_free(m->timer);
   km_env_free(m->env, m);
 }
 
 const char *km_netmon_driver_name(const km_netmon *m) {
-  return m->driver != NULL ? (*m->drivers)->name : "none";
+  return m->use != NULL ? m->use->name : "none";
 }

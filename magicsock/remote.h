@@ -70,9 +70,10 @@ void km_remote_relay(km_remote_user *user, const km_path_key *relay, uint64_t rt
 bool km_remote_relay_at(const km_remote_user *user, size_t index, km_path_key *ret);
 /* The path that the user uses; NULL or a relay's: none that has to be watched. */
 void km_remote_use(km_remote_user *user, const km_path_key *key);
-/* Something genuine came on a direct path; nothing did though it should. */
+/* Something genuine came on a direct path. */
 void km_remote_heard(km_remote_user *user, const km_path_key *key);
-void km_remote_suspect(km_remote_user *user, const km_path_key *key);
+/* Nothing comes though it should. */
+void km_remote_suspect(km_remote_user *user); /* all ways: what took one may have taken others */
 
 /* NULL when it has not joined. */
 const km_punch *km_remote_punch(const km_remote_user *user);

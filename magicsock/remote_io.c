@@ -6,7 +6,9 @@
 #include "base/relay_url.h"
 #include "base/timer_heap.h"
 
-#define MAX_HELD 8                            /* open ways through sockets that nobody else keeps */
+#define MAX_HELD 8 /* open ways through sockets that nobody else keeps */
+#define PROOF_NS (2 * KM_NS_PER_S)
+#define PROOF_LIVE_NS (30 * KM_NS_PER_S)      /* as long as a Ping of the punch core's */
 #define MAPPING_AFTER_NS (400 * KM_NS_PER_MS) /* without a direct way, the router is asked */
 
 struct km_remote {
@@ -22,7 +24,9 @@ struct km_remote {
   km_path *held[MAX_HELD]; /* the same, of open ways with a `via` */
   size_t held_count;
   km_ts joined;
-  bool changed; /* users are to be told at the end of the turn */
+  km_ts proof_at;
+  uint8_t proof[KM_DISCO_TX_LEN]; /* the Ping that was sent then; see ask_for_proof */
+  bool changed;                   /* users are to be told at the end of the turn */
   bool spraying;
 };
 
@@ -180,6 +184,7 @@ static void act(km_remote *r, const km_punch_out *out) {
     break;
   case KM_PUNCH_OUT_CALL:
     send_call(r, out->msg);
+    km_gather_refresh(r->all->gather);
     break;
   case KM_PUNCH_OUT_OPEN:
     log_way(r, &out->way, "way-open");
@@ -189,6 +194,7 @@ static void act(km_remote *r, const km_punch_out *out) {
   case KM_PUNCH_OUT_DEAD:
     log_way(r, &out->way, "way-dead");
     let_go(r, &out->way);
+    km_gather_refresh(r->all->gather);
     mark_users(r, &out->way, true);
     break;
   case KM_PUNCH_OUT_SPRAY:
@@ -244,16 +250,6 @@ static void on_deadline(void *ctx) {
 
 /* --- receiving -------------------------------------------------------------------------------- */
 
-static km_remote *find(const km_remotes *all, const km_id *peer) {
-  for (km_list *n = all->remotes.next; n != &all->remotes; n = n->next) {
-    km_remote *r = KM_LIST_ITEM(n, km_remote, node);
-    if (km_id_equal(&r->peer, peer)) {
-      return r;
-    }
-  }
-  return NULL;
-}
-
 static void answer(km_remote *r, const km_path_key *from, const km_disco_message *ping) {
   km_disco_message pong = {.type = KM_DISCO_PONG};
   memcpy(pong.tx, ping->tx, sizeof pong.tx);
@@ -261,6 +257,28 @@ static void answer(km_remote *r, const km_path_key *from, const km_disco_message
     pong.observed = from->remote;
   }
   send_to(r, from, &pong);
+}
+
+/* What looks like a replay may be fresh: the clock of a peer that restarted was set back. The Pong to
+ * this Ping proves its time. A replay makes us send no more than it is long, and seldom. */
+static void ask_for_proof(km_remote *r, const km_path_key *from) {
+  km_disco_message ping = {.type = KM_DISCO_PING};
+  km_ts now = now_of(r->all);
+  if (now - r->proof_at < PROOF_NS) {
+    return;
+  }
+  r->proof_at = now;
+  km_env_random(r->all->config.env, r->proof, sizeof r->proof);
+  memcpy(ping.tx, r->proof, sizeof ping.tx);
+  send_to(r, from, &ping);
+}
+
+static bool is_proof(km_remote *r, const km_disco_message *msg) {
+  bool proof = msg->type == KM_DISCO_PONG && r->proof_at != 0 &&
+               now_of(r->all) - r->proof_at < PROOF_LIVE_NS &&
+               memcmp(msg->tx, r->proof, sizeof r->proof) == 0;
+  r->proof_at = proof ? 0 : r->proof_at; /* it counts once */
+  return proof;
 }
 
 /* Relays that a peer names are used when we know them anyway: nobody can make us dial hosts. */
@@ -293,11 +311,13 @@ static void on_disco(void *ctx, const km_path_key *from, const uint8_t *data, si
   km_disco_message msg;
   km_id sender;
   uint64_t time_ns;
-  if (km_disco_box_open(all->box, data, len, &sender, &time_ns, &msg) != 0) {
+  int rv = km_disco_box_open(all->box, data, len, &sender, &time_ns, &msg);
+  km_remote *r = rv == 0 || rv == KM_ERR_STATE ? km_disco_box_owner(all->box, &sender) : NULL;
+  if (r == NULL || (from->way == KM_WAY_RELAY && !km_id_equal(&from->peer, &sender))) {
     return;
   }
-  km_remote *r = find(all, &sender);
-  if (r == NULL || (from->way == KM_WAY_RELAY && !km_id_equal(&from->peer, &sender))) {
+  if (rv == KM_ERR_STATE) {
+    ask_for_proof(r, from);
     return;
   }
   km_punch_way way = {.addr = from->remote};
@@ -310,10 +330,11 @@ static void on_disco(void *ctx, const km_path_key *from, const uint8_t *data, si
     take_relay(r, &msg.call);
     translate(r, &msg.call);
   }
+  bool proof = is_proof(r, &msg);
   bool taken = km_punch_input(r->punch, from->way == KM_WAY_RELAY ? NULL : &way, &msg, now_of(all));
-  if (taken && msg.type == KM_DISCO_PONG) {
+  if ((taken || proof) && msg.type == KM_DISCO_PONG) {
     km_disco_box_proved(all->box, &sender, time_ns);
-    if (from->way == KM_WAY_DIRECT) {
+    if (taken && from->way == KM_WAY_DIRECT) {
       seen_at(r, &way);
     }
   }
@@ -547,6 +568,7 @@ static int make(km_remotes *all, const km_id *peer, km_remote **ret) {
     km_env_free(all->config.env, r);
     return rv;
   }
+  km_disco_box_set_owner(all->box, peer, r);
   r->all = all;
   r->peer = *peer;
   r->timer.fire = on_timer;
@@ -573,7 +595,7 @@ int km_remote_join(km_remotes *all, const km_id *peer, km_remote_user *user) {
   if (user->remote != NULL) {
     return 0;
   }
-  km_remote *r = find(all, peer);
+  km_remote *r = km_disco_box_owner(all->box, peer);
   if (r == NULL) {
     int rv = make(all, peer, &r);
     if (rv != 0) {
@@ -702,11 +724,17 @@ void km_remote_heard(km_remote_user *user, const km_path_key *key) {
   }
 }
 
-void km_remote_suspect(km_remote_user *user, const km_path_key *key) {
-  km_punch_way way;
-  if (user->remote != NULL && way_of(user->remote, key, &way)) {
-    km_punch_suspect(user->remote->punch, &way, now_of(user->remote->all));
-    pull(user->remote);
+void km_remote_suspect(km_remote_user *user) {
+  km_remote *r = user->remote;
+  km_punch_way_info ways[KM_PUNCH_MAX_WAYS];
+  size_t count = r == NULL ? 0 : km_punch_ways(r->punch, ways, KM_PUNCH_MAX_WAYS);
+  for (size_t i = 0; i < count; i++) {
+    if (ways[i].state == KM_PUNCH_WAY_OPEN) {
+      km_punch_suspect(r->punch, &ways[i].way, now_of(r->all));
+    }
+  }
+  if (r != NULL) {
+    pull(r);
   }
 }
 

@@ -470,7 +470,7 @@ static void pump(km_reporter *r) {
       r->config.on_change(r->config.ctx);
     }
   }
-  if (r->full_begun && !km_nat_probe_busy(r->probe)) {
+  if (r->full_fn != NULL && r->full_begun && !km_nat_probe_busy(r->probe)) {
     end_full(r);
   }
   arm(r);

@@ -75,7 +75,8 @@ km_ts km_relay_client_last_rx(const km_relay_client *c);
 /* A ping now, and with `deadline_ns` for its pong instead of the usual: is the relay still there?
  * Nothing, while such a check is under way or nothing is connected. */
 void km_relay_client_check(km_relay_client *c, uint64_t deadline_ns);
-/* The network changed: drop the back-off and connect at once; a connected one is checked. */
+/* The network changed: drop the back-off and connect at once; a connected one is checked, or given
+ * up when the address of ours that it used is gone. */
 void km_relay_client_network_changed(km_relay_client *c);
 
 /* Sends datagrams to `peer`: `len` bytes (1 to KM_RELAY_MAX_PAYLOAD) in segments of `segment`.

@@ -273,8 +273,11 @@ void km_relay_core_check(km_relay_core *c, km_ts now, uint64_t patience) {
   }
 }
 
-void km_relay_core_network_changed(km_relay_core *c, km_ts now) {
+void km_relay_core_network_changed(km_relay_core *c, km_ts now, bool stranded) {
   c->backoff.tries = 0;
+  if (stranded && c->state == KM_RELAY_CLIENT_CONNECTED) {
+    lose(c, now, KM_ERR_RELAY_LOST, "the network that the connection to the relay used is gone");
+  }
   switch (c->state) {
   case KM_RELAY_CLIENT_CONNECTING: /* its sockets belong to the old network */
     c->todo |= KM_RELAY_TODO_CLOSE;

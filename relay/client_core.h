@@ -75,7 +75,8 @@ void km_relay_core_lost(km_relay_core *c, km_ts now, const km_errinfo *why);
 void km_relay_core_timer(km_relay_core *c, km_ts now);
 km_ts km_relay_core_deadline(const km_relay_core *c);
 void km_relay_core_check(km_relay_core *c, km_ts now, uint64_t patience);
-void km_relay_core_network_changed(km_relay_core *c, km_ts now);
+/* `stranded`: the address of ours that the connection goes from is not ours any more. */
+void km_relay_core_network_changed(km_relay_core *c, km_ts now, bool stranded);
 /* The next frame of its own to be sent, at most KM_RELAY_HANDSHAKE_MAX bytes; 0: none. */
 size_t km_relay_core_next_frame(km_relay_core *c, uint8_t ret[KM_RELAY_HANDSHAKE_MAX]);
 

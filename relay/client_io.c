@@ -445,7 +445,8 @@ void km_relay_client_check(km_relay_client *c, uint64_t deadline_ns) {
 }
 
 void km_relay_client_network_changed(km_relay_client *c) {
-  km_relay_core_network_changed(&c->core, km_loop_now(c->all->loop));
+  bool stranded = c->link != NULL && km_relay_link_is_stranded(c->link);
+  km_relay_core_network_changed(&c->core, km_loop_now(c->all->loop), stranded);
   do_todo(c);
 }
 

@@ -325,6 +325,27 @@ bool km_relay_link_send(km_relay_link *link, uint8_t *msg, size_t len) {
   return false;
 }
 
+bool km_relay_link_is_stranded(const km_relay_link *link) {
+  struct sockaddr_storage from;
+  socklen_t len = sizeof from;
+  if (link->wsi == NULL || link->gone ||
+      getsockname(lws_get_socket_fd(link->wsi), (struct sockaddr *)&from, &len) != 0) {
+    return false;
+  }
+  int fd = socket(from.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (from.ss_family == AF_INET) {
+    ((struct sockaddr_in *)(void *)&from)->sin_port = 0;
+  } else if (from.ss_family == AF_INET6) {
+    ((struct sockaddr_in6 *)(void *)&from)->sin6_port = 0;
+  }
+  bool stranded =
+      fd >= 0 && bind(fd, (const struct sockaddr *)&from, len) != 0 && errno == EADDRNOTAVAIL;
+  if (fd >= 0) {
+    (void)close(fd); /* nothing was written to it */
+  }
+  return stranded;
+}
+
 void km_relay_link_let_in(km_relay_link *link, bool let) {
   if (link->wsi != NULL && !link->over) {
     (void)lws_rx_flow_control(link->wsi, let ? 1 : 0); /* fails for what is being closed */

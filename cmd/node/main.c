@@ -35,7 +35,7 @@ static void print_help(FILE *to) {
                     "  --version  version of the program and the libraries inside\n"
                     "  --help     this text; km-node COMMAND --help for a command\n\n"
                     "Exit status: 0 done, 1 failed, 2 bad arguments, 3 unreachable, 4 wrong key,\n"
-                    "5 ALPN refused, 6 connection lost.\n\n"
+                    "5 ALPN refused, 6 connection lost, 7 relayed (why).\n\n"
                     "Example:\n"
                     "  km-node node1                      # prints a ticket\n"
                     "  km-node node2 TICKET --send hello  # in another terminal\n");

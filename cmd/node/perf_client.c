@@ -202,7 +202,7 @@ int perf_client(int argc, char **argv) {
   const char *mode = "all";
   cli_option options[NODE_OPTIONS_MAX] = {
       {"--mode", CLI_TEXT, &mode, "NAME",
-       "upload, download, latency, handshake, memory, all of these (default), or idle", 0, 0},
+       "upload, download, latency, handshake, memory, all (default) or idle", 0, 0},
       {"--streams", CLI_NUMBER, &p.streams, "N", "upload, download: streams at once (1)", 1, 100},
       {"--time", CLI_NUMBER, &p.seconds, "S", "seconds a mode (5)", 1, 3600},
       {"--size", CLI_NUMBER, &p.size, "BYTES", "latency: bytes of request and answer (64)", 0,

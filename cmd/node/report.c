@@ -19,6 +19,7 @@ static void emit_path(const node *n, const km_conn *conn, const km_path_info *pa
   km_conn_stats stats = {.size = sizeof stats};
   cJSON *event = cli_event(&n->out, "path");
   (void)km_conn_get_stats(conn, &stats);
+  uint64_t age_ms = stats.age_us / 1000;
   cli_add_text(event, "remote", remote_of(conn, KM_ID_HEX, id));
   cli_add_text(event, "kind", cli_path_name(path));
   cli_add_path(event, path);
@@ -26,7 +27,7 @@ static void emit_path(const node *n, const km_conn *conn, const km_path_info *pa
     cli_add_text(event, "relay", path->relay_url);
   }
   cli_add_number(event, "rtt_us", (double)path->rtt_us);
-  cli_add_number(event, "since_connect_ms", (double)(stats.age_us / 1000));
+  cli_add_number(event, "since_connect_ms", (double)age_ms);
   cli_emit(event);
 }
 

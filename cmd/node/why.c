@@ -5,7 +5,6 @@
 #include "cmd/node/node.h"
 
 #define DEFAULT_WAIT_S 10
-#define DIAL_TIMEOUT_MS 30000
 #define TICK_MS 200
 #define SETTLE_MS 300 /* a direct path measures its round trip before it is shown */
 
@@ -13,7 +12,7 @@ typedef struct why {
   node n;
   km_conn *conn;
   km_timer *timer, *tick;
-  uint64_t wait_s;
+  uint64_t wait_s, timeout_s;
   unsigned ticks;
   int shown; /* width of the progress line; 0: none */
   bool connected, done;
@@ -69,7 +68,8 @@ static const char *state_name(const km_path_info *info) {
                                       [KM_PATH_OPEN] = "open",
                                       [KM_PATH_SUSPECT] = "silent",
                                       [KM_PATH_DEAD] = "dead"};
-  return info->selected ? "in use" : names[info->state];
+  bool spare = info->kind == KM_PATH_RELAY && info->state < KM_PATH_OPEN;
+  return info->selected ? "in use" : spare ? "not used" : names[info->state];
 }
 
 /* The sentence, in lines that fit a terminal. */
@@ -381,7 +381,8 @@ static void dial(why *w, const km_addr *addr, const char *alpn) {
                                               .on_connected = on_connected,
                                               .on_path = on_path,
                                               .on_closed = on_conn_closed};
-  const km_dial_options options = {.size = sizeof options, .timeout_ms = DIAL_TIMEOUT_MS};
+  const km_dial_options options = {.size = sizeof options,
+                                   .timeout_ms = (uint32_t)(w->timeout_s * 1000)};
   km_errinfo err;
   int rv = km_endpoint_dial(w->n.endpoint, &w->conn, addr, alpn, &callbacks, w, &options, &err);
   if (rv == KM_ERR_NO_ADDRESS && km_addr_udp_count(addr) + km_addr_relay_count(addr) == 0) {
@@ -411,7 +412,7 @@ static int run(why *w, const node_options *o, const km_addr *addr, const char *a
 
 int cmd_why(int argc, char **argv) {
   node_options o = {0};
-  why w = {.n = {.stop_status = 130}, .wait_s = DEFAULT_WAIT_S};
+  why w = {.n = {.stop_status = 130}, .wait_s = DEFAULT_WAIT_S, .timeout_s = 30};
   cli_list addrs = {0};
   const char *alpn = NODE_DEFAULT_ALPN;
   cli_option options[NODE_OPTIONS_MAX] = {
@@ -419,6 +420,7 @@ int cmd_why(int argc, char **argv) {
       {"--alpn", CLI_TEXT, &alpn, "NAME", "protocol to ask for (default " NODE_DEFAULT_ALPN ")", 0,
        0},
       {"--wait", CLI_NUMBER, &w.wait_s, "SECONDS", "for a direct path (default 10)", 1, 600},
+      {"--timeout", CLI_NUMBER, &w.timeout_s, "SECONDS", "to connect (default 30)", 1, 600},
   };
   node_add_options(options, &o);
   const cli_command command = {

@@ -9,7 +9,7 @@ tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 flags=(-std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -Wno-unused-parameter -Wno-unused-function
   -Wno-unused-variable -Wno-unused-but-set-variable -fsyntax-only)
-for layer in base magicsock endpoint; do
+for layer in base holepunch magicsock endpoint; do
   flags+=(-I"$KM_SOURCE_DIR/$layer/include")
 done
 

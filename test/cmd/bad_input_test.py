@@ -32,7 +32,7 @@ NOT_ADDRS = {
 class Words(Case):
     def test_ids_and_tickets(self):
         for name, word in {**NOT_IDS, **NOT_TICKETS}.items():
-            for command in (["id"], ["ticket"], ["node2"], ["perf", "client"]):
+            for command in (["id"], ["ticket"], ["node2"], ["why"], ["perf", "client"]):
                 with self.subTest(command=command, word=name):
                     args = [os.fsencode(part) if isinstance(word, bytes) else part
                             for part in (*command, "--")]
@@ -81,6 +81,26 @@ class Words(Case):
                 (["node1", "--alpn", ""], ["ALPN"]),
                 (["node1", "--alpn", "a" * 256], ["255"]),
                 (["node1", "--secret-key", "00" * 32, "--key-file", "x"], ["not both"]),
+                (["node1", "--policy", "fast"], ["--policy", "prefer-direct", "fast"]),
+                (["node1", "--policy", ""], ["--policy"]),
+                (["node1", "--policy", "direct"], ["direct:SECONDS"]),
+                (["node2", ID, "--policy", "direct:"], ["direct:SECONDS"]),
+                (["node2", ID, "--policy", "direct:0"], ["1 to 600"]),
+                (["node2", ID, "--policy", "direct:601"], ["1 to 600"]),
+                (["node2", ID, "--policy", "direct:99999999999999999999"], ["1 to 600"]),
+                (["node2", ID, "--policy", "direct:1x"], ["direct:1x"]),
+                (["node2", ID, "--policy", "direct: 1"], ["direct:SECONDS"]),
+                (["why", ID, "--policy", "direct:-1"], ["direct:SECONDS"]),
+                (["node1", "--no-port-mapping=1"], ["--no-port-mapping takes no value"]),
+                (["node1", "--stun"], ["--stun needs a value"]),
+                (["node1", "--stun", ""], ["STUN"]),
+                (["node1", "--stun", "host:0"], ["host:0"]),
+                (["node2", ID, "--addr", DEAD, *["--stun", "127.0.0.1"] * 17], ["--stun"]),
+                (["why"], ["km-node why"]),
+                (["why", "nonsense"], ["id"]),
+                (["why", TICKET, TICKET], ["one word too many"]),
+                (["why", ID, "--alpn", "", "--addr", DEAD], ["ALPN"]),
+                (["why", ID, "--send", "x"], ["--send"]),
                 (["node2", ID, "--addr", DEAD, "--alpn", ""], ["ALPN"]),
                 (["node2", ID, "--addr", DEAD, "--alpn", "a" * 256], ["255"]),
                 (["node2", ID, "--send", "x", "--file", "y"], ["not both"]),
@@ -109,11 +129,14 @@ class Words(Case):
                 self.assertNotIn("\x1b", event["message"])
 
     def test_numbers(self):
-        for option, least, most in (("--count", 1, 1000000), ("--timeout", 1, 600)):
+        for command, option, least, most in (
+                ("node2", "--count", 1, 1000000), ("node2", "--timeout", 1, 600),
+                ("node2", "--wait-direct", 1, 600), ("why", "--wait", 1, 600),
+                ("why", "--timeout", 1, 600)):
             for value in ("", "x", "-1", "+1", "1.5", " 1", "1 ", "0x10", str(least - 1),
                           str(most + 1), "9" * 30, "9" * 18, "1e3"):
                 with self.subTest(option=option, value=value):
-                    self.check_sentence(run("node2", ID, option, value), USAGE, option,
+                    self.check_sentence(run(command, ID, option, value), USAGE, option,
                                         str(least), str(most))
         for option in "--streams", "--time", "--size", "--conns", "--parallel":
             self.check_sentence(run("perf", "client", TICKET, option, "x"), USAGE, option)

@@ -48,7 +48,15 @@ class Ready(Case):
                          ["127.0.0.1", "127.0.0.2"])
 
 
-class Conversation(Case):
+class PathCase(Case):
+    def check_path(self, event, remote, addr):
+        """A direct one."""
+        self.check_event(event, "path", remote=remote, kind="direct", path="direct", addr=addr,
+                         rtt_ms=is_milliseconds, rtt_us=is_count, since_connect_ms=is_count)
+        self.assertEqual(event["rtt_us"], round(event["rtt_ms"] * 1000))
+
+
+class Conversation(PathCase):
     def check_connected(self, event, remote, addr):
         self.check_event(event, "connected", remote=remote, alpn="km/echo/1", path="direct",
                          addr=addr, rtt_ms=is_milliseconds, handshake_ms=is_milliseconds)
@@ -60,8 +68,10 @@ class Conversation(Case):
         result = run("node2", server.ticket, "--send", "abc", "--count", 2, "--json")
         self.assertEqual(result.status, OK, result.out + result.err)
         self.assertEqual([e["event"] for e in result.events],
-                         ["connected", "stream", "stream", "closed"])
-        connected, first, second, closed = result.events
+                         ["connected", "path", "stream", "stream", "closed"])
+        connected, path, first, second, closed = result.events
+        self.check_path(path, server.id, server.addr)
+        self.assertEqual(path["since_connect_ms"], 0)
         self.check_connected(connected, server.id, server.addr)
         for event, number in (first, 0), (second, 4):  # RFC 9000 section 2.1
             self.check_event(event, "stream", remote=server.id, id=number, rx_bytes=3, tx_bytes=3)
@@ -72,6 +82,7 @@ class Conversation(Case):
         connected = server.event("connected")
         self.check_connected(connected, is_id, is_loopback)
         client = connected["remote"]
+        self.check_path(server.event("path"), client, connected["addr"])
         for number in 0, 4:
             self.check_event(server.event("stream"), "stream", remote=client, id=number,
                              rx_bytes=3, tx_bytes=3)
@@ -110,7 +121,7 @@ class Conversation(Case):
         self.assertRegex(server.addr, r"^\[::1\]:[0-9]+$")
 
 
-class Path(Case):
+class Path(PathCase):
     @unittest.skipUnless(os.access(PROXY, os.X_OK), "km-udp-proxy is not built")
     def test_a_moved_peer_is_reported(self):
         server = self.start(Server)
@@ -121,11 +132,11 @@ class Path(Case):
         node2 = self.start(Process, "node2", server.id, "--addr", addr, "--count", 1000000,
                            "--json")
         before = server.event("connected")
+        self.check_path(server.event("path"), before["remote"], before["addr"])
         node2.event("stream")
         proxy.send(signal.SIGUSR2)
         path = server.event("path")
-        self.check_event(path, "path", remote=before["remote"], path="direct", addr=is_loopback,
-                         rtt_ms=is_milliseconds)
+        self.check_path(path, before["remote"], is_loopback)
         self.assertNotEqual(path["addr"], before["addr"])
         while node2.event("stream")["id"] % 100 != 0:
             pass

@@ -97,6 +97,14 @@ BAD = [
     ("enable_metrics = 1", "true or false"),
     ('enable_stun = "yes"', "true or false"),
     ("enable_stun = false\nenable_relay = false", "nothing is left to do"),
+    ('stun_alt_addr = "127.0.0.2:3479"', "it goes with a stun_bind_addr"),
+    ('stun_bind_addr = "[::]:3478"\nstun_alt_addr = "[::1]:3479"', "each named in full"),
+    ('stun_bind_addr = "127.0.0.1:3478"\nstun_alt_addr = "127.0.0.2:3478"', "different ports"),
+    ('stun_bind_addr = "127.0.0.1:3478"\nstun_alt_addr = "127.0.0.1:3479"', "two addresses"),
+    ('stun_bind_addr = "127.0.0.1:3478"\nstun_alt_addr = "0.0.0.0:3479"', "each named in full"),
+    ('stun_bind_addr = "127.0.0.1:3478"\nstun_alt_addr = ["127.0.0.2:3479", "127.0.0.3:3480"]',
+     "one alternate address a family"),
+    ('stun_alt_addr = "x"', "no address with a port"),
     ("enable_quic_addr_discovery = true", "no QUIC address discovery"),
     ('tls = "on"', "a table"),
     ('[tls]\ncert_mode = "LetsEncrypt"', "certbot"),
@@ -464,7 +472,7 @@ class Metrics(RelayCase):
         values = self.values(self.relay(judged))
         with open(os.path.join(SOURCE, "docs/operations.md"), encoding="utf-8") as file:
             named = set(re.findall(r"\b(?:relayserver|stun|process)_[a-z_]+[a-z]\b", file.read()))
-        named -= {"stun_per_second"}  # a limit
+        named -= {"stun_per_second", "stun_bind_addr", "stun_alt_addr"}  # of the configuration
         self.assertGreater(len(named), 20)
         self.assertEqual(named - set(values), set())
 
@@ -539,6 +547,19 @@ class Metrics(RelayCase):
             self.assertRegex(done.stdout, rf"UDP reflexive addr: \[?{re.escape(ip)}\]?:[0-9]+")
         self.assertGreaterEqual(self.values(relay)["stun_success_total"], 2)
 
+    @unittest.skipUnless(shutil.which("turnutils_natdiscovery"), "no turnutils_natdiscovery here")
+    def test_rfc_5780_with_a_client_of_others(self):
+        relay = self.relay(addresses=f'http_bind_addr = "{ANY}"\nmetrics_bind_addr = "{ANY}"\n'
+                                     f'stun_bind_addr = "{ANY}"\nstun_alt_addr = "127.0.0.2:0"\n')
+        port, other = relay.stun.rsplit(":", 1)[1], relay.ready["stun_alt"][0]
+        done = subprocess.run(["turnutils_natdiscovery", "-m", "-f", "-L", "127.0.0.1", "-p", port,
+                               "127.0.0.1"], capture_output=True, text=True, timeout=LIMIT,
+                              check=False)
+        self.assertIn(f"Other addr: : {other}", done.stdout)
+        self.assertIn(f"Response origin: : {other}", done.stdout)  # CHANGE-REQUEST
+        self.assertIn("No NAT! (Endpoint Independent Mapping)", done.stdout)
+        self.assertIn("NAT with Endpoint Independent Filtering!", done.stdout)
+
 
 class Limits(RelayCase):
     """Each key reaches the limit that it names; the limits themselves have tests of their own."""
@@ -607,7 +628,8 @@ class Limits(RelayCase):
         node = self.start(Server, "--relay", relay.url)
         path = self.file("big", os.urandom(1_000_000))
         started = time.monotonic()
-        result = run("node2", node.id, "--relay", relay.url, "--file", path)
+        result = run("node2", node.id, "--relay", relay.url, "--file", path, "--policy",
+                     "relay-only")
         self.assertEqual(result.status, OK, result.err)
         self.assertGreater(time.monotonic() - started, 0.9)
         self.assertGreater(self.value(relay, "relayserver_rx_ratelimited_total"), 0)

@@ -60,8 +60,9 @@ class RelayCase(Case):
         return self.start(Relay, self.folder, port)
 
     def dial(self, server, *args, relay):
-        """Dials by id and relay; its Result."""
-        return run("node2", server.id, "--relay", relay.url, *args, "--json")
+        """Dials by id and relay, and stays there; its Result."""
+        return run("node2", server.id, "--relay", relay.url, "--policy", "relay-only", *args,
+                   "--json")
 
 
 class Through(RelayCase):
@@ -241,13 +242,14 @@ class UdpForwarder:
 class OtherWay(RelayCase):
     def test_the_direct_way_is_taken_again_when_it_is_back(self):
         relay = self.relay()
-        server = self.start(Server, "--relay", relay.url, "--bind", "127.0.0.1:0")
+        server = self.start(Server, "--relay", relay.url, "--policy", "any")
         direct = self.start(UdpForwarder, int(server.ready["direct"][0].rsplit(":", 1)[1]))
         # The direct way answers first: the relay has to be connected to.
         client = self.start(Process, "node2", server.id, "--relay", relay.url, "--addr",
                             direct.addr, "--file", self.file("big", os.urandom(100_000_000)),
                             "--count", 1000, "--json")
         self.assertEqual(client.event("connected")["addr"], direct.addr)
+        self.assertEqual(client.event("path")["addr"], direct.addr)
         time.sleep(0.2)  # no way may change during the handshake
         direct.drop = True
         self.assertEqual(client.event("path")["addr"], relay.url)
@@ -263,7 +265,7 @@ class OtherWay(RelayCase):
             self.assertEqual(self.dial(server, relay=relay).status, OK)
         path = self.file("big", os.urandom(200_000_000))
         client = self.start(Process, "node2", server.id, "--relay", relays[0].url, "--relay",
-                            relays[1].url, "--file", path, "--json")
+                            relays[1].url, "--file", path, "--policy", "relay-only", "--json")
         used = [relay.url for relay in relays].index(client.event("connected")["addr"])
         time.sleep(0.2)  # no way may change during the handshake
         ways[used].cut()
@@ -278,7 +280,8 @@ class Restart(RelayCase):
         relay = self.relay()
         server = self.start(Server, "--relay", relay.url)
         client = self.start(Process, "node2", server.id, "--relay", relay.url, "--file",
-                            self.file("big", os.urandom(100_000_000)), "--json")
+                            self.file("big", os.urandom(100_000_000)), "--policy", "relay-only",
+                            "--json")
         client.event("connected")
         relay.send(signal.SIGKILL)
         relay.wait()
@@ -292,7 +295,7 @@ class Restart(RelayCase):
         server = self.start(Server, "--relay", relay.url)
         path = self.file("big", os.urandom(100_000_000))
         client = self.start(Process, "node2", server.id, "--relay", relay.url, "--file", path,
-                            "--json")
+                            "--policy", "relay-only", "--json")
         client.event("connected")
         time.sleep(0.3)
         self.assertIsNone(client.child.poll())

@@ -12,8 +12,8 @@ from lab import BIN, OK, SOURCE, WRAPPER, Case, Server, environment, main, run
 
 ID = vectors.keys()[0]["id"]
 COMMANDS = {"": [], "node1": ["node1"], "node2": ["node2"], "id": ["id"], "ticket": ["ticket"],
-            "key": ["key"], "relay": ["relay"], "doctor": ["doctor"], "perf": ["perf"], "perf-server": ["perf", "server"],
-            "perf-client": ["perf", "client"]}
+            "key": ["key"], "relay": ["relay"], "doctor": ["doctor"], "why": ["why"],
+            "perf": ["perf"], "perf-server": ["perf", "server"], "perf-client": ["perf", "client"]}
 
 
 def options(words):

@@ -154,13 +154,13 @@ static void check_direct(const km_explanation *ex, const km_udp_addr *peer, cons
   assert_true(used->pings >= 1 && used->pongs >= 1);
   assert_true((used->sources & KM_SOURCE_INTERFACE) != 0);
   assert_int_equal(used->info.state, KM_PATH_OPEN);
-  bool relay = false;
+  bool by_relay = false;
   for (size_t i = 1; i < ex->path_count; i++) {
     assert_false(ex->paths[i].info.selected);
-    relay = relay || (ex->paths[i].info.kind == KM_PATH_RELAY &&
-                      strcmp(ex->paths[i].info.relay_url, url) == 0);
+    by_relay = by_relay || (ex->paths[i].info.kind == KM_PATH_RELAY &&
+                            strcmp(ex->paths[i].info.relay_url, url) == 0);
   }
-  assert_true(relay);
+  assert_true(by_relay);
 }
 
 static void check_punched(const km_explanation *ex, const char *url) {

@@ -683,6 +683,7 @@ static void *watched_alloc(void *ctx, size_t size) {
   (void)ctx;
   size_t *block = malloc(sizeof *block + size);
   assert_non_null(block);
+  memset(block + 1, 0xa5, size); /* all of it is looked at in the end */
   *block = size;
   return block + 1;
 }

@@ -80,11 +80,26 @@ static void anything_else_is_refused(void **state) {
   assert_false(km_nat64_write(&known, &v6, &ret));
 }
 
+static void private_addresses_have_none_under_the_well_known_prefix(void **state) {
+  (void)state;
+  static const char *const internal[] = {"10.0.0.1",    "127.0.0.1",   "172.16.0.1", "172.31.9.9",
+                                         "192.168.1.2", "169.254.0.1", "100.64.0.1"};
+  const row *well_known = &rows[sizeof rows / sizeof rows[0] - 1];
+  for (size_t i = 0; i < sizeof internal / sizeof internal[0]; i++) {
+    const km_udp_addr v4 = parse(internal[i], 1);
+    const km_nat64 known = nat64_of(well_known), own = nat64_of(&rows[0]);
+    km_udp_addr ret;
+    assert_false(km_nat64_write(&known, &v4, &ret));
+    assert_true(km_nat64_write(&own, &v4, &ret));
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(addresses_are_written_as_the_rfc_has_them),
       cmocka_unit_test(a_prefix_of_any_length_is_read_off_both_well_known_addresses),
       cmocka_unit_test(anything_else_is_refused),
+      cmocka_unit_test(private_addresses_have_none_under_the_well_known_prefix),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

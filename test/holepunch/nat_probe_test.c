@@ -82,22 +82,49 @@ static void quick_knows_the_mapping_from_one_such_server(void **state) {
 static void filters_are_not_guessed(void **state) {
   (void)state;
   /* A server that never speaks from its other address would make every filter look strict. */
-  for (int dead = 0; dead < 2; dead++) {
+  for (int dead = 0; dead < 3; dead++) { /* none; the other port; the other address and port */
     world w;
     world_init(&w, &km_env_system);
     world_add_discovery(&w, "192.0.2.1", 3478, "192.0.2.2", 3479);
     w.mapping = WORLD_EIM;
-    if (dead == 1) {
-      w.servers[3].dead = w.servers[1].dead = true;
-    }
+    w.servers[1].dead = dead == 1;
+    w.servers[3].dead = dead == 2;
     w.servers[0].mute_alternate = true;
     world_tell(&w, 1);
     run(&w, KM_NAT_FULL);
     assert_int_equal(four(&w)->mapping, KM_NAT_MAPPING_ENDPOINT_INDEPENDENT);
-    assert_int_equal(four(&w)->filtering, dead == 1 ? KM_NAT_FILTERING_UNKNOWN
-                                                    : KM_NAT_FILTERING_ADDRESS_AND_PORT_DEPENDENT);
+    assert_int_equal(four(&w)->filtering, dead > 0 ? KM_NAT_FILTERING_UNKNOWN
+                                                   : KM_NAT_FILTERING_ADDRESS_AND_PORT_DEPENDENT);
     world_free(&w);
   }
+}
+
+static void a_server_that_promises_too_much(void **state) {
+  (void)state;
+  world w;
+  world_init(&w, &km_env_system);
+  world_add_discovery(&w, "192.0.2.1", 3478, "192.0.2.2", 3479);
+  w.mapping = WORLD_EIM;
+  w.servers[0].refuses = true;
+  world_tell(&w, 1);
+  run(&w, KM_NAT_FULL);
+  assert_int_equal(four(&w)->mapping, KM_NAT_MAPPING_ENDPOINT_INDEPENDENT);
+  assert_int_equal(four(&w)->filtering, KM_NAT_FILTERING_UNKNOWN);
+  world_free(&w);
+}
+
+/* The first test of a filter has all it needs: that others are silent does not matter. */
+static void an_open_filter_needs_one_answer(void **state) {
+  (void)state;
+  world w;
+  world_init(&w, &km_env_system);
+  world_add_discovery(&w, "192.0.2.1", 3478, "192.0.2.2", 3479);
+  w.mapping = WORLD_EIM;
+  w.servers[1].dead = true;
+  world_tell(&w, 1);
+  run(&w, KM_NAT_FULL);
+  assert_int_equal(four(&w)->filtering, KM_NAT_FILTERING_ENDPOINT_INDEPENDENT);
+  world_free(&w);
 }
 
 static void without_a_second_socket_the_rest_is_known(void **state) {
@@ -235,6 +262,25 @@ static void a_dead_server_does_not_hold_up_the_others(void **state) {
   world_free(&w);
 }
 
+/* A second, or four round trips of the first. */
+static void the_others_get_their_time(void **state) {
+  (void)state;
+  static const unsigned delays[][3] = {{10, 450, 1}, {10, 550, 0}, {500, 1900, 1}};
+  for (size_t i = 0; i < COUNT_OF(delays); i++) {
+    world w;
+    world_init(&w, &km_env_system);
+    world_add(&w, "192.0.2.1:3478")->delay_ns = delays[i][0] * KM_NS_PER_MS;
+    world_add(&w, "192.0.2.2:3478")->delay_ns = delays[i][1] * KM_NS_PER_MS;
+    w.mapping = WORLD_EIM;
+    world_tell(&w, 2);
+    start(&w, KM_NAT_QUICK);
+    (void)world_run(&w, (2 * delays[i][1] - 1) * KM_NS_PER_MS);
+    assert_int_equal(km_nat_probe_busy(w.probe), delays[i][2]);
+    (void)world_run(&w, LONG);
+    world_free(&w);
+  }
+}
+
 static void a_slow_path_is_waited_for(void **state) {
   (void)state;
   world w;
@@ -250,8 +296,9 @@ static void a_slow_path_is_waited_for(void **state) {
 
 static void lies_are_bounded(void **state) {
   (void)state;
-  static const char *const nonsense[] = {"127.0.0.1:5", "0.0.0.0:5",         "224.0.0.1:5",
-                                         "1.2.3.4:0",   "255.255.255.255:5", "169.254.1.1:5"};
+  static const char *const nonsense[] = {"127.0.0.1:5",  "0.0.0.0:5",         "224.0.0.1:5",
+                                         "1.2.3.4:0",    "255.255.255.255:5", "169.254.1.1:5",
+                                         "192.168.0.1:5"};
   world w;
   km_udp_addr seen[KM_NAT_MAX_REFLEXIVE + 4];
   world_init(&w, &km_env_system);
@@ -278,6 +325,30 @@ static void lies_are_bounded(void **state) {
   assert_int_equal(km_nat_probe_reflexive(w.probe, w.now, seen, COUNT_OF(seen)),
                    KM_NAT_MAX_REFLEXIVE);
   world_free(&w);
+}
+
+/* Neither an alternate address nor what the second socket is told may mislead. */
+static void lies_in_the_middle(void **state) {
+  (void)state;
+  for (int who = 0; who < 2; who++) {
+    world w;
+    world_init(&w, &km_env_system);
+    world_add_discovery(&w, "192.0.2.1", 3478, "192.0.2.2", 3479);
+    w.mapping = WORLD_EIM;
+    w.hairpin = true;
+    w.servers[who == 0 ? 0 : 2].lie = world_addr("192.168.1.1:53");
+    w.servers[0].lies_to_second = true;
+    world_tell(&w, 1);
+    run(&w, KM_NAT_FULL);
+    assert_int_equal(four(&w)->mapping, KM_NAT_MAPPING_ENDPOINT_INDEPENDENT);
+    assert_int_equal(four(&w)->hairpin, who == 0 ? KM_NET_UNKNOWN : KM_NET_YES);
+    for (size_t i = 0; i < w.mapping_count; i++) {
+      for (size_t k = 0; k < w.mappings[i].sent_count; k++) {
+        assert_int_not_equal(w.mappings[i].sent[k].port, 53);
+      }
+    }
+    world_free(&w);
+  }
 }
 
 /* --- other addresses that are not asked ------------------------------------------------------- */
@@ -407,6 +478,47 @@ static void forgetting(void **state) {
   world_free(&w);
 }
 
+/* Answers of an earlier run are not compared with those of this one. */
+static void what_is_old_is_not_compared(void **state) {
+  (void)state;
+  world w;
+  world_init(&w, &km_env_system);
+  world_add_discovery(&w, "192.0.2.1", 3478, "192.0.2.2", 3479);
+  world_add(&w, "192.0.2.9:3478");
+  w.mapping = WORLD_EIM;
+  km_udp_addr servers[2] = {w.servers[0].addr, w.servers[4].addr};
+  km_nat_probe_set_own(w.probe, w.sockets, 1);
+  (void)km_nat_probe_set_servers(w.probe, servers, 2);
+  run(&w, KM_NAT_FULL);
+  assert_int_equal(four(&w)->mapping, KM_NAT_MAPPING_ENDPOINT_INDEPENDENT);
+  w.mapping_count = 0; /* the same NAT, restarted */
+  w.now += KM_NS_PER_S;
+  run(&w, KM_NAT_QUICK);
+  assert_int_equal(four(&w)->mapping, KM_NAT_MAPPING_ENDPOINT_INDEPENDENT);
+  world_free(&w);
+}
+
+static void what_was_ours_is_told(void **state) {
+  (void)state;
+  world w;
+  km_stun_out out;
+  km_stun_message request;
+  uint8_t answer[KM_STUN_MAX_ANSWER];
+  const km_udp_addr us = world_addr("198.51.100.7:5");
+  world_init(&w, &km_env_system);
+  world_add(&w, "192.0.2.1:3478");
+  world_tell(&w, 1);
+  start(&w, KM_NAT_QUICK);
+  assert_true(km_nat_probe_pull(w.probe, w.now, &out));
+  assert_true(km_stun_read(&request, out.bytes, out.len));
+  size_t len = km_stun_answer(answer, &request, &us);
+  assert_false(km_nat_probe_receive(w.probe, w.now, KM_NAT_SECOND, &out.to, answer, len));
+  assert_false(km_nat_probe_receive(w.probe, w.now, KM_NAT_MAIN, &us, answer, len));
+  assert_true(km_nat_probe_receive(w.probe, w.now, KM_NAT_MAIN, &out.to, answer, len));
+  assert_false(km_nat_probe_receive(w.probe, w.now, KM_NAT_MAIN, &out.to, answer, len));
+  world_free(&w);
+}
+
 static void deepening_a_run(void **state) {
   (void)state;
   world w;
@@ -480,6 +592,29 @@ static void both_families_at_once(void **state) {
   world_free(&w);
 }
 
+static void each_family_has_tests_of_its_own(void **state) {
+  (void)state;
+  world w;
+  world_init(&w, &km_env_system);
+  world_add_discovery(&w, "192.0.2.1", 3478, "192.0.2.2", 3479);
+  world_add_discovery(&w, "[2001:db8::1]", 3478, "[2001:db8::2]", 3479);
+  w.mapping = WORLD_ADM;
+  w.filtering = KM_NAT_FILTERING_ADDRESS_DEPENDENT;
+  km_udp_addr servers[2] = {w.servers[0].addr, w.servers[4].addr};
+  (void)km_nat_probe_set_servers(w.probe, servers, 2);
+  start(&w, KM_NAT_FULL);
+  (void)world_run(&w, 30 * KM_NS_PER_MS);
+  km_nat_probe_forget(w.probe);
+  assert_int_equal(km_nat_probe_deadline(w.probe), KM_TS_NEVER); /* of neither one is left */
+  run(&w, KM_NAT_FULL);
+  for (uint8_t family = 4; family <= 6; family += 2) {
+    const km_nat_family *f = km_nat_probe_family(w.probe, family);
+    assert_int_equal(f->mapping, KM_NAT_MAPPING_ADDRESS_DEPENDENT);
+    assert_int_equal(f->filtering, KM_NAT_FILTERING_ADDRESS_DEPENDENT);
+  }
+  world_free(&w);
+}
+
 /* Through NAT64 a server of IPv4 sees an IPv4 address of ours. */
 static void nat64(void **state) {
   (void)state;
@@ -514,22 +649,29 @@ int main(void) {
       cmocka_unit_test(every_kind_of_nat),
       cmocka_unit_test(quick_knows_the_mapping_from_one_such_server),
       cmocka_unit_test(filters_are_not_guessed),
+      cmocka_unit_test(a_server_that_promises_too_much),
+      cmocka_unit_test(an_open_filter_needs_one_answer),
       cmocka_unit_test(without_a_second_socket_the_rest_is_known),
       cmocka_unit_test(two_plain_servers_tell_the_mapping),
       cmocka_unit_test(ports_that_step),
       cmocka_unit_test(loss_changes_nothing),
       cmocka_unit_test(blocked_udp_is_given_up),
       cmocka_unit_test(a_dead_server_does_not_hold_up_the_others),
+      cmocka_unit_test(the_others_get_their_time),
       cmocka_unit_test(a_slow_path_is_waited_for),
       cmocka_unit_test(lies_are_bounded),
+      cmocka_unit_test(lies_in_the_middle),
       cmocka_unit_test(nobody_sends_us_somewhere),
       cmocka_unit_test(a_refresh_asks_one_server),
       cmocka_unit_test(a_new_address_makes_it_ask_all),
       cmocka_unit_test(a_server_that_fell_silent_makes_it_ask_all),
       cmocka_unit_test(forgetting),
+      cmocka_unit_test(what_is_old_is_not_compared),
+      cmocka_unit_test(what_was_ours_is_told),
       cmocka_unit_test(deepening_a_run),
       cmocka_unit_test(servers_come_and_go),
       cmocka_unit_test(both_families_at_once),
+      cmocka_unit_test(each_family_has_tests_of_its_own),
       cmocka_unit_test(nat64),
       cmocka_unit_test(no_memory),
   };

@@ -150,9 +150,10 @@ static void serve(world *w, const world_server *s, const km_udp_addr *client,
   km_stun_message request;
   uint8_t answer[KM_STUN_MAX_LONG_ANSWER];
   km_udp_addr from = s->addr;
-  const km_udp_addr *told = s->lie.family != 0 ? &s->lie : client;
+  bool lies = s->lie.family != 0 && (!s->lies_to_second || out->socket == KM_NAT_SECOND);
+  const km_udp_addr *told = lies ? &s->lie : client;
   assert_true(km_stun_read(&request, out->bytes, out->len));
-  if (!s->discovers) {
+  if (!s->discovers || (s->refuses && (request.change_ip || request.change_port))) {
     size_t len = km_stun_answer(answer, &request, told);
     arrive(w, &from, client, 2 * s->delay_ns, answer, len);
     return;

@@ -14,9 +14,11 @@ typedef struct world_server {
   bool dead;
   bool discovers;      /* RFC 5780: origin and other are told, CHANGE-REQUEST is followed */
   bool mute_alternate; /* tells of it, and never answers from there */
+  bool refuses;        /* tells of it, and refuses to answer from there: 420 */
   km_udp_addr other;
-  km_udp_addr lie;   /* family not 0: says this instead of the truth */
-  uint64_t delay_ns; /* each way */
+  km_udp_addr lie;     /* family not 0: says this instead of the truth */
+  bool lies_to_second; /* to the second socket only */
+  uint64_t delay_ns;   /* each way */
 } world_server;
 
 typedef enum world_kind {

@@ -14,12 +14,17 @@ static km_udp_addr addr_of(const char *text) {
 
 static void plausible_answers(void **state) {
   (void)state;
+  const km_udp_addr own = addr_of("10.0.0.2:4000");
   static const struct {
     const char *server, *mapped;
     bool plausible;
   } cases[] = {
       {"192.0.2.1:3478", "198.51.100.1:5", true},
-      {"192.0.2.1:3478", "10.0.0.1:5", true}, /* a server in our own network */
+      {"192.0.2.1:3478", "10.0.0.1:5", false}, /* the internet does not see that */
+      {"192.0.2.1:3478", "10.0.0.2:5", true},  /* but this is ours: there is no NAT */
+      {"10.9.9.9:3478", "10.0.0.1:5", true},   /* a server in our own network */
+      {"[2001:db8::1]:3478", "[fd00::1]:5", false},
+      {"[fd00::9]:3478", "[fd00::1]:5", true},
       {"192.0.2.1:3478", "198.51.100.1:0", false},
       {"192.0.2.1:3478", "0.1.2.3:5", false},
       {"192.0.2.1:3478", "127.0.0.1:5", false},
@@ -39,12 +44,12 @@ static void plausible_answers(void **state) {
   };
   for (size_t i = 0; i < COUNT_OF(cases); i++) {
     const km_udp_addr server = addr_of(cases[i].server), mapped = addr_of(cases[i].mapped);
-    if (km_nat_answer_plausible(&server, &mapped) != cases[i].plausible) {
+    if (km_nat_answer_plausible(&server, &mapped, &own, 1) != cases[i].plausible) {
       fail_msg("%s says %s", cases[i].server, cases[i].mapped);
     }
   }
   const km_udp_addr server = addr_of("192.0.2.1:3478"), none = {.port = 5};
-  assert_false(km_nat_answer_plausible(&server, &none));
+  assert_false(km_nat_answer_plausible(&server, &none, &own, 1));
 }
 
 static void plausible_other_addresses(void **state) {
@@ -278,6 +283,7 @@ static void blocked(void **state) {
   km_net_report_conclude(&r);
   assert_int_equal(r.verdict, KM_NAT_VERDICT_UDP_BLOCKED);
   assert_true(advises(&r, "Name a relay too"));
+  assert_false(advises(&r, "online"));
   /* Nothing works at all: that is not UDP's fault. */
   r = blank();
   add_stun(&r, "192.0.2.1:3478");
@@ -294,7 +300,9 @@ static void nobody_to_ask(void **state) {
   assert_int_equal(r.verdict, KM_NAT_VERDICT_UNKNOWN);
   assert_true(advises(&r, "--relay URL"));
   add_relay(&r, "");
-  add_stun(&r, NULL); /* a name without an address */
+  km_net_report_conclude(&r);
+  assert_int_equal(r.advice_count, 0); /* no STUN server is known: nothing was asked */
+  add_stun(&r, NULL);                  /* a name without an address */
   km_net_report_conclude(&r);
   assert_int_equal(r.verdict, KM_NAT_VERDICT_UNKNOWN);
   assert_true(advises(&r, "DNS"));
@@ -345,6 +353,25 @@ static void hard(void **state) {
   assert_false(advises(&r, "CGNAT"));
 }
 
+static void an_open_port_where_it_is_needed(void **state) {
+  (void)state;
+  km_net_report r = blank();
+  add_stun(&r, "192.0.2.1:3478");
+  r.portmap.external = addr_of("203.0.113.9:4000");
+  r.udp4.public_addr = addr_of("203.0.113.9:4000");
+  static const struct {
+    km_nat_mapping mapping;
+    bool needed;
+  } cases[] = {{KM_NAT_MAPPING_UNKNOWN, true},
+               {KM_NAT_MAPPING_ENDPOINT_INDEPENDENT, false},
+               {KM_NAT_MAPPING_ADDRESS_DEPENDENT, true}};
+  for (size_t i = 0; i < COUNT_OF(cases); i++) {
+    work(&r.udp4, cases[i].mapping, KM_NAT_FILTERING_UNKNOWN);
+    km_net_report_conclude(&r);
+    assert_int_equal(advises(&r, "opened a port for this endpoint"), cases[i].needed);
+  }
+}
+
 static void smaller_things(void **state) {
   (void)state;
   km_net_report r = blank();
@@ -374,6 +401,7 @@ int main(void) {
       cmocka_unit_test(nobody_to_ask),
       cmocka_unit_test(one_server_is_not_enough),
       cmocka_unit_test(hard),
+      cmocka_unit_test(an_open_port_where_it_is_needed),
       cmocka_unit_test(smaller_things),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -29,6 +29,16 @@ static km_punch_state state_of(km_nat_info own, km_nat_info peer, uint8_t source
   return state;
 }
 
+static uint64_t guessing_event(const lab *l) {
+  km_punch_event events[KM_PUNCH_MAX_EVENTS];
+  size_t count = km_punch_events(l->p, events, KM_PUNCH_MAX_EVENTS);
+  assert_int_equal(lab_events(l, KM_PUNCH_EVENT_GUESSING), 1);
+  while (count > 1 && events[count - 1].kind != KM_PUNCH_EVENT_GUESSING) {
+    count--;
+  }
+  return events[count - 1].value;
+}
+
 static void only_hard_nats_before_strict_filters_are_guessed_at(void **state) {
   (void)state;
   const km_nat_info easy = {.mapping4 = EASY, .filtering4 = STRICT};
@@ -95,7 +105,77 @@ static void guesses_are_distinct_ports_of_the_peer_a_few_a_second(void **state) 
   km_punch_stats stats;
   km_punch_get_stats(l.p, &stats);
   assert_int_equal(stats.guesses, guesses);
-  assert_int_equal(lab_events(&l, KM_PUNCH_EVENT_GUESSING), 1);
+  assert_int_equal(guessing_event(&l), guesses);
+  lab_clear(&l);
+}
+
+static void guesses_that_the_budget_keeps_back_come_later(void **state) {
+  (void)state;
+  const km_nat_info easy = {.mapping4 = EASY, .filtering4 = STRICT};
+  const km_nat_info hard = {.mapping4 = HARD, .filtering4 = STRICT};
+  lab l;
+  set_up(&l, easy, hard, KM_CANDIDATE_REFLEXIVE, 310);
+  lab_forget(&l);
+  l.budget = (km_probe_budget){.left = 0, .refilled = MS(400)}; /* other peers used it */
+  lab_run(&l, 400);
+  assert_int_equal(l.count, 0);
+  km_punch_stats stats;
+  km_punch_get_stats(l.p, &stats);
+  assert_int_equal(stats.put_off, 5); /* a tick of 20 ms each */
+  lab_run(&l, 15000);
+  km_punch_get_stats(l.p, &stats);
+  assert_int_equal(stats.guesses, KM_PUNCH_MAX_GUESSES);
+  lab_clear(&l);
+}
+
+/* The peer's outer addresses are two, one of them with two ports. */
+static void call_with_three(lab *l, km_nat_info own, km_nat_info peer) {
+  const char *const addrs[] = {PEER, "192.0.2.1:4001", "192.0.2.2:4000", NULL};
+  lab_init(l);
+  lab_local(l, "198.51.100.1:1", own.mapping4, own.filtering4, 0);
+  lab_want(l, 0);
+  km_disco_message msg = lab_call(0, addrs, KM_CANDIDATE_REFLEXIVE);
+  msg.call.nat = peer;
+  assert_true(km_punch_input(l->p, NULL, &msg, 0));
+  lab_pull(l);
+  lab_run(l, 300);
+  lab_forget(l);
+}
+
+static void ports_are_guessed_of_two_addresses(void **state) {
+  (void)state;
+  const km_nat_info easy = {.mapping4 = EASY, .filtering4 = STRICT};
+  const km_nat_info hard = {.mapping4 = HARD, .filtering4 = STRICT};
+  lab l;
+  size_t guesses[3] = {0};
+  call_with_three(&l, easy, hard);
+  lab_run(&l, 690);
+  for (size_t i = 0; i < l.count; i++) {
+    assert_in_range(l.outs[i].way.addr.ip[3], 1, 2);
+    guesses[l.outs[i].way.addr.ip[3]]++;
+  }
+  assert_true(guesses[1] >= 20 && guesses[2] >= 20);
+  lab_clear(&l);
+}
+
+static void a_spray_goes_to_two_ports(void **state) {
+  (void)state;
+  const km_nat_info easy = {.mapping4 = EASY, .filtering4 = STRICT};
+  const km_nat_info hard = {.mapping4 = HARD, .filtering4 = STRICT};
+  const km_via vias[] = {1, 2, 3};
+  lab l;
+  size_t pings[2] = {0};
+  call_with_three(&l, hard, easy);
+  km_punch_spray_ready(l.p, vias, 3, MS(300));
+  lab_run(&l, 690);
+  for (size_t i = 0; i < l.count; i++) {
+    if (l.outs[i].way.via != 0) {
+      assert_int_equal(l.outs[i].way.addr.ip[3], 1);
+      pings[l.outs[i].way.addr.port - 4000]++;
+    }
+  }
+  assert_int_equal(pings[0], 3);
+  assert_int_equal(pings[1], 3);
   lab_clear(&l);
 }
 
@@ -217,10 +297,13 @@ static void a_spray_pings_the_peer_from_every_socket(void **state) {
   lab_run(&l, 5500);
   assert_int_equal(sprayed(&l, 1), 2); /* again after three seconds */
   assert_int_equal(lab_outs(&l, KM_PUNCH_OUT_SPRAY_END), 0);
-  lab_run(&l, 12000);
+  lab_run(&l, 10299); /* nine seconds, and one for what is on its way */
+  assert_int_equal(lab_outs(&l, KM_PUNCH_OUT_SPRAY_END), 0);
+  lab_run(&l, 10300);
   assert_int_equal(lab_outs(&l, KM_PUNCH_OUT_SPRAY_END), 1);
   assert_int_equal(lab_outs(&l, KM_PUNCH_OUT_SPRAY), 1);
   assert_int_equal(km_punch_get_state(l.p), KM_PUNCH_WAITING);
+  assert_int_equal(guessing_event(&l), KM_PUNCH_SPRAY_SOCKETS);
   lab_clear(&l);
 }
 
@@ -285,6 +368,9 @@ static void sockets_that_nobody_brings_are_waited_for_in_bounds(void **state) {
   set_up(&l, hard, easy, KM_CANDIDATE_REFLEXIVE, 9300);
   assert_int_equal(km_punch_get_state(l.p), KM_PUNCH_WAITING);
   km_via via = 1;
+  km_punch_spray_ready(l.p, NULL, 0, MS(9400));
+  lab_pull(&l);
+  assert_int_equal(lab_outs(&l, KM_PUNCH_OUT_SPRAY_END), 0);
   km_punch_spray_ready(l.p, &via, 1, MS(9400)); /* too late: close it */
   lab_pull(&l);
   assert_int_equal(lab_outs(&l, KM_PUNCH_OUT_SPRAY_END), 1);
@@ -383,6 +469,9 @@ int main(void) {
       cmocka_unit_test(only_hard_nats_before_strict_filters_are_guessed_at),
       cmocka_unit_test(it_begins_after_two_rounds_in_vain),
       cmocka_unit_test(guesses_are_distinct_ports_of_the_peer_a_few_a_second),
+      cmocka_unit_test(guesses_that_the_budget_keeps_back_come_later),
+      cmocka_unit_test(ports_are_guessed_of_two_addresses),
+      cmocka_unit_test(a_spray_goes_to_two_ports),
       cmocka_unit_test(predicted_ports_come_first),
       cmocka_unit_test(predicted_ports_wrap_around),
       cmocka_unit_test(a_good_guess_opens_a_way_and_ends_the_guessing),

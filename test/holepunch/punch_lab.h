@@ -42,7 +42,7 @@ const lab_out *lab_last(const lab *l, km_punch_out_kind kind); /* fails when the
 const lab_out *lab_last_ping(const lab *l, const char *addr);
 
 void lab_want(lab *l, uint64_t at_ms);
-/* Candidates of ours; the NAT's mapping and filtering of IPv4. */
+/* An interface of ours; the NAT's mapping and filtering of IPv4. */
 void lab_local(lab *l, const char *addr, uint8_t mapping, uint8_t filtering, uint64_t at_ms);
 /* "source addr" entries, up to a NULL. */
 km_disco_message lab_call(uint8_t flags, const char *const *addrs, uint8_t source);

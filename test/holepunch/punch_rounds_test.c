@@ -20,7 +20,7 @@ static void a_wish_calls_and_pings_at_once(void **state) {
   const km_call_me_maybe *call = &lab_last(&l, KM_PUNCH_OUT_CALL)->msg.call;
   assert_int_equal(call->flags, KM_CALL_ANSWER);
   assert_int_equal(call->count, 1);
-  assert_int_equal(call->candidates[0].source, KM_CANDIDATE_REFLEXIVE);
+  assert_int_equal(call->candidates[0].source, KM_CANDIDATE_INTERFACE);
   assert_int_equal(call->nat.mapping4, KM_NAT_MAPPING_ENDPOINT_INDEPENDENT);
   assert_string_equal(call->relay_url, "https://relay.test./");
   lab_want(&l, 1); /* again changes nothing */
@@ -122,6 +122,12 @@ static void a_peer_that_answered_is_not_called_again(void **state) {
   lab_run(&l, 4000);
   assert_int_equal(lab_outs(&l, KM_PUNCH_OUT_CALL), 1);
   assert_int_equal(km_punch_peer(l.p)->count, 1);
+  km_punch_stats stats;
+  km_punch_get_stats(l.p, &stats);
+  assert_int_equal(stats.calls_sent, 1);
+  assert_int_equal(stats.calls_received, 1);
+  assert_int_equal(stats.pings_sent, lab_pings(&l, PEER));
+  assert_int_equal(lab_info(&l, PEER).pings, lab_pings(&l, PEER));
   lab_clear(&l);
 }
 
@@ -244,6 +250,17 @@ static void other_candidates_are_tried_again_each_minute(void **state) {
   lab_clear(&l);
 }
 
+static void without_other_candidates_nobody_is_called(void **state) {
+  (void)state;
+  lab l;
+  lab_init(&l);
+  lab_open(&l, PEER);
+  lab_run(&l, 60030);
+  assert_int_equal(lab_pings(&l, PEER), 1);
+  assert_int_equal(l.count, 1);
+  lab_clear(&l);
+}
+
 static void the_lesser_id_does_not_call_for_that(void **state) {
   (void)state;
   lab l;
@@ -335,6 +352,40 @@ static void a_changed_network_puts_all_in_doubt(void **state) {
   lab_run(&l, 1600); /* the round trip may be another one here: half a second a ping */
   assert_int_equal(lab_outs(&l, KM_PUNCH_OUT_DEAD), 0);
   lab_run(&l, 1790);
+  assert_int_equal(lab_outs(&l, KM_PUNCH_OUT_DEAD), 1);
+  lab_clear(&l);
+}
+
+static void a_changed_network_restarts_a_suspicion(void **state) {
+  (void)state;
+  lab l;
+  lab_init(&l);
+  lab_open(&l, PEER);
+  km_punch_way way = lab_way(PEER);
+  l.now = MS(1000);
+  km_punch_suspect(l.p, &way, MS(1000));
+  lab_run(&l, 1200);
+  km_punch_network_changed(l.p, MS(1200));
+  lab_run(&l, 1700); /* half a second for each ping from the new network */
+  assert_int_equal(lab_outs(&l, KM_PUNCH_OUT_DEAD), 0);
+  lab_clear(&l);
+}
+
+static void one_pong_ends_the_doubt_of_a_new_network(void **state) {
+  (void)state;
+  lab l;
+  lab_init(&l);
+  lab_open(&l, PEER);
+  km_punch_way way = lab_way(PEER);
+  l.now = MS(1000);
+  km_punch_network_changed(l.p, MS(1000));
+  lab_pull(&l);
+  assert_true(lab_pong(&l, lab_last_ping(&l, PEER)->msg.tx, PEER, 1050));
+  assert_int_equal(lab_info(&l, PEER).rtt_ns, MS(50)); /* measured anew, not smoothed */
+  lab_run(&l, 5000);
+  lab_forget(&l);
+  km_punch_suspect(l.p, &way, MS(5000));
+  lab_run(&l, 5399); /* 100 ms of pings, 200 ms for the last */
   assert_int_equal(lab_outs(&l, KM_PUNCH_OUT_DEAD), 1);
   lab_clear(&l);
 }
@@ -437,11 +488,14 @@ int main(void) {
       cmocka_unit_test(calls_in_a_stream_begin_six_times_rounds_and_then_one_in_five_seconds),
       cmocka_unit_test(a_call_while_open_checks_what_is_open),
       cmocka_unit_test(other_candidates_are_tried_again_each_minute),
+      cmocka_unit_test(without_other_candidates_nobody_is_called),
       cmocka_unit_test(the_lesser_id_does_not_call_for_that),
       cmocka_unit_test(changed_candidates_are_told),
       cmocka_unit_test(changed_candidates_are_told_while_open),
       cmocka_unit_test(at_rest_changed_candidates_are_kept_for_later),
       cmocka_unit_test(a_changed_network_puts_all_in_doubt),
+      cmocka_unit_test(a_changed_network_restarts_a_suspicion),
+      cmocka_unit_test(one_pong_ends_the_doubt_of_a_new_network),
       cmocka_unit_test(a_changed_network_ends_the_wait),
       cmocka_unit_test(at_rest_a_changed_network_ends_all_ways),
       cmocka_unit_test(nothing_is_sent_at_rest),

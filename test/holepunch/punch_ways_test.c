@@ -134,6 +134,15 @@ static void our_own_addresses_are_no_candidates(void **state) {
   lab_called(&l, 0, PEER, 2);
   lab_ping(&l, PEER, 3);
   assert_false(lab_knows(&l, PEER));
+  const km_candidate own[] = {{.source = KM_CANDIDATE_INTERFACE, .addr = lab_addr("192.0.2.7:7")},
+                              {.source = KM_CANDIDATE_INTERFACE, .addr = lab_addr(OTHER)},
+                              {.source = KM_CANDIDATE_SEEN, .addr = lab_addr(PEER)}};
+  const km_nat_info nat = {0};
+  km_punch_set_local(l.p, own, COUNT_OF(own), &nat, NULL, MS(4));
+  lab_called(&l, 0, OTHER, 5);
+  assert_false(lab_knows(&l, OTHER));
+  lab_called(&l, 0, PEER, 6);
+  assert_true(lab_knows(&l, PEER)); /* ours as somebody says, who may lie */
   lab_clear(&l);
 }
 
@@ -149,6 +158,11 @@ static void loopback_is_for_two_on_one_machine(void **state) {
     lab_called(&l, 0, peers[i], 2);
     assert_true(lab_knows(&l, peers[i]));
     lab_local(&l, "192.0.2.7:5000", 0, 0, 3);
+    assert_false(lab_knows(&l, peers[i]));
+    const km_candidate lie = {.source = KM_CANDIDATE_SEEN, .addr = lab_addr("127.0.0.1:5000")};
+    const km_nat_info nat = {0};
+    km_punch_set_local(l.p, &lie, 1, &nat, NULL, MS(4));
+    lab_called(&l, 0, peers[i], 5);
     assert_false(lab_knows(&l, peers[i]));
     lab_clear(&l);
   }
@@ -278,6 +292,36 @@ static void a_full_table_keeps_what_is_open_or_used(void **state) {
   lab_clear(&l);
 }
 
+static void what_once_worked_outlives_what_never_did(void **state) {
+  (void)state;
+  lab l;
+  lab_init(&l);
+  lab_open(&l, PEER);
+  km_punch_way way = lab_way(PEER);
+  l.now = MS(1000);
+  km_punch_suspect(l.p, &way, MS(1000));
+  lab_run(&l, 2000);
+  assert_int_equal(lab_info(&l, PEER).state, KM_PUNCH_WAY_DEAD);
+  for (unsigned i = 0; i < 2 * KM_PUNCH_MAX_WAYS; i++) {
+    km_udp_addr addr = {.family = 4, .port = (uint16_t)(1 + i), .ip = {192, 0, 2, 9}};
+    km_punch_add(l.p, &addr, KM_CANDIDATE_GIVEN, MS(2000));
+    lab_pull(&l);
+  }
+  assert_true(lab_knows(&l, PEER));
+  lab_clear(&l);
+}
+
+static void no_round_trip_is_zero(void **state) {
+  (void)state;
+  lab l;
+  lab_init(&l);
+  lab_want(&l, 0);
+  lab_called(&l, 0, PEER, 0);
+  assert_true(lab_pong(&l, lab_last_ping(&l, PEER)->msg.tx, PEER, 0));
+  assert_int_equal(lab_info(&l, PEER).rtt_ns, 1); /* 0 is "never answered" */
+  lab_clear(&l);
+}
+
 static void round_trips_are_smoothed_and_losses_counted(void **state) {
   (void)state;
   lab l;
@@ -346,6 +390,8 @@ static void a_suspected_way_dies_after_five_unanswered_pings(void **state) {
   lab_run(&l, 1300);
   assert_int_equal(lab_outs(&l, KM_PUNCH_OUT_DEAD), 1);
   assert_int_equal(lab_info(&l, PEER).state, KM_PUNCH_WAY_DEAD);
+  assert_true(lab_info(&l, PEER).opened_at == KM_TS_NEVER);
+  assert_int_equal(lab_info(&l, PEER).heard_at, MS(30));
   assert_int_equal(km_punch_get_state(l.p), KM_PUNCH_ROUNDS); /* the last one */
   assert_int_equal(lab_outs(&l, KM_PUNCH_OUT_CALL), 1);
   assert_int_equal(lab_pings(&l, PEER), 1);
@@ -463,11 +509,16 @@ static void a_socket_that_is_gone_takes_its_ways_along(void **state) {
   km_punch_via_gone(l.p, 4);
   lab_pull(&l);
   assert_int_equal(lab_outs(&l, KM_PUNCH_OUT_DEAD), 0);
+  km_punch_way unproven = {.via = 3, .addr = lab_addr(OTHER)};
+  assert_true(km_punch_input(l.p, &unproven, &ping, MS(10)));
+  lab_forget(&l);
   km_punch_via_gone(l.p, 3);
   lab_pull(&l);
+  assert_int_equal(lab_outs(&l, KM_PUNCH_OUT_PING), 0);
   assert_int_equal(lab_outs(&l, KM_PUNCH_OUT_DEAD), 1);
   km_punch_way_info info;
   assert_false(km_punch_find(l.p, &way, &info));
+  assert_false(km_punch_find(l.p, &unproven, &info));
   assert_int_equal(km_punch_get_state(l.p), KM_PUNCH_ROUNDS);
   lab_clear(&l);
 }
@@ -490,6 +541,8 @@ int main(void) {
       cmocka_unit_test(sources_that_no_call_can_know_are_not_believed),
       cmocka_unit_test(strangers_push_out_strangers_only),
       cmocka_unit_test(a_full_table_keeps_what_is_open_or_used),
+      cmocka_unit_test(what_once_worked_outlives_what_never_did),
+      cmocka_unit_test(no_round_trip_is_zero),
       cmocka_unit_test(round_trips_are_smoothed_and_losses_counted),
       cmocka_unit_test(a_way_in_use_is_pinged_every_five_silent_seconds),
       cmocka_unit_test(a_suspected_way_dies_after_five_unanswered_pings),

@@ -160,8 +160,17 @@ static void the_measured_round_trip_counts(void **state) {
   km_stun_client_cancel(&l.client, 4);
   now += 700 * KM_NS_PER_S;
   ask(&l, 5, now);
-  (void)pull(&l, now);
+  out = pull(&l, now);
   assert_int_equal(km_stun_client_deadline(&l.client), now + 500 * MS);
+  /* An answer begins it anew: 80 ms, 240 in all; one of 160 ms then makes srtt 90, rttvar 50. */
+  assert_true(answered(&l, &out, now + 80 * MS, 0, &l.server));
+  ask(&l, 6, now + 100 * MS);
+  out = pull(&l, now + 100 * MS);
+  assert_int_equal(km_stun_client_deadline(&l.client), now + 340 * MS);
+  assert_true(answered(&l, &out, now + 260 * MS, 0, &l.server));
+  ask(&l, 7, now + 300 * MS);
+  (void)pull(&l, now + 300 * MS);
+  assert_int_equal(km_stun_client_deadline(&l.client), now + 590 * MS);
 }
 
 /* Which of two requests was answered is not known: the patience is kept, and is no measurement. */

@@ -17,7 +17,7 @@
 #include "test/base/test_env.h"
 
 #define LIMIT_NS (60 * KM_NS_PER_S) /* only reached when something is wrong */
-#define STILL_NS (500 * KM_NS_PER_MS)
+#define STILL_NS (300 * KM_NS_PER_MS)
 #define ADDED KM_NETMON_ADDRESS_ADDED
 #define LOST KM_NETMON_ADDRESS_LOST
 #define ROUTE KM_NETMON_ROUTE
@@ -283,6 +283,72 @@ static void freed_by_its_callback(void **state) {
   km_netmon_free(NULL);
 }
 
+/* A driver that works for a turn of the loop. */
+typedef struct breaking {
+  km_deadline *timer;
+  void (*changed)(void *ctx, bool broken);
+  void *ctx;
+} breaking;
+
+static void on_break(void *ctx) {
+  breaking *b = ctx;
+  b->changed(b->ctx, true); /* closes it */
+}
+
+static int breaking_open(void **ret, const km_env *env, km_loop *loop,
+                         void (*changed)(void *ctx, bool broken), void *ctx, km_errinfo *err) {
+  breaking *b = km_env_zalloc(env, 1, sizeof *b);
+  (void)err;
+  assert_non_null(b);
+  b->changed = changed;
+  b->ctx = ctx;
+  assert_int_equal(km_deadline_new(&b->timer, loop, on_break, b), 0);
+  km_deadline_set(b->timer, 1);
+  *ret = b;
+  return 0;
+}
+
+static int breaking_look(void *driver, km_netmon_picture *ret, km_errinfo *err) {
+  const km_udp_addr addr = {.family = 4, .ip = {10, 7, 7, 7}}; /* nobody else sees that */
+  (void)driver;
+  (void)err;
+  km_netmon_picture_add_addr(ret, &addr, 0);
+  return 0;
+}
+
+static void breaking_close(void *driver) {
+  breaking *b = driver;
+  km_deadline_free(b->timer);
+  km_env_free(&km_env_system, b);
+}
+
+static void a_driver_that_breaks(void **state) {
+  (void)state;
+  static const km_netmon_driver breaks = {.name = "breaks",
+                                          .tick_ns = 50 * KM_NS_PER_MS,
+                                          .tells = true,
+                                          .open = breaking_open,
+                                          .look = breaking_look,
+                                          .close = breaking_close};
+  const km_netmon_driver fast = fast_poll();
+  const km_netmon_driver *const both[] = {&breaks, &fast, NULL}, *const one[] = {&breaks, NULL};
+  lab l = {.env = km_env_system};
+  assert_int_equal(km_loop_new(&l.loop), 0);
+  assert_int_equal(km_netmon_new_with(&l.monitor, &l.env, l.loop, both, on_change, &l), 0);
+  assert_string_equal(km_netmon_driver_name(l.monitor), "breaks");
+  expect_nothing(&l); /* that the next one sees other things is no change of the network */
+  assert_string_equal(km_netmon_driver_name(l.monitor), "poll");
+  change(&l, VETH("ka") " && ip addr add 10.9.0.2/24 dev ka", ADDED);
+  km_netmon_free(l.monitor);
+  assert_int_equal(km_netmon_new_with(&l.monitor, &l.env, l.loop, one, on_change, &l), 0);
+  expect_nothing(&l);
+  assert_string_equal(km_netmon_driver_name(l.monitor), "none");
+  slept_s += 3600;
+  expect(&l, RESUMED); /* the clocks are left */
+  stop(&l);
+  clean_up();
+}
+
 static void without_memory(void **state) {
   (void)state;
   test_env t;
@@ -363,6 +429,7 @@ int main(void) {
       cmocka_unit_test(messages_are_lost),
       cmocka_unit_test(a_machine_that_slept),
       cmocka_unit_test(freed_by_its_callback),
+      cmocka_unit_test(a_driver_that_breaks),
       cmocka_unit_test(without_memory),
       cmocka_unit_test(in_a_sandbox),
   };

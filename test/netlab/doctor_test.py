@@ -12,8 +12,9 @@ from netlab import KINDS, Lab, enter, until  # noqa: E402
 from netlab.nat64 import available as have_nat64  # noqa: E402
 from netlab.nodes import Program  # noqa: E402
 
-MAPPINGS = {"none": "none", "EIM": "endpoint-independent", "ADM": "address-dependent",
-            "APDM": "address-and-port-dependent"}
+# "kept" is endpoint-independent until a packet comes unasked.
+MAPPINGS = {"none": "none", "EIM": "endpoint-independent", "kept": "endpoint-independent",
+            "ADM": "address-dependent", "APDM": "address-and-port-dependent"}
 FILTERS = {"none": "none", "EIF": "endpoint-independent", "ADF": "address-dependent",
            "APDF": "address-and-port-dependent"}
 LIMIT = 90

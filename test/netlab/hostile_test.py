@@ -101,32 +101,39 @@ class HostileTest(unittest.TestCase):
     def test_a_storm_moves_no_path_between_homes(self):
         self.under_a_storm("port_restricted")
 
-    def test_a_peer_that_names_third_parties_gets_no_more_than_the_budget_sent_there(self):
+    def test_peers_that_name_third_parties_get_no_more_than_the_budget_sent_there(self):
         a, b = self.sites("none")
+        honest = self.own(Peer(a.host, "accept", "--relay", self.relay.url))
+        until(30, "the honest one is ready", lambda: any(
+            event["home"] for event in honest.all("ready")))
+        # They are heard and hear nothing, so that no way to them ever works.
+        Counter(b.host, "meta l4proto udp", "drop")
+        per_second, burst = limit("KM_PROBE_PER_SECOND"), limit("KM_PROBE_BURST")
+        # One alone gets half of the budget.
+        self.third_parties(honest, b.host, 1, per_second / 2, burst / 2)
+        self.third_parties(honest, b.host, 6, per_second, burst)
+
+    def third_parties(self, honest, host, peers, per_second, burst, seconds=8):
         wire = Counter(self.lab.internet, f"ip daddr {THIRD_PARTIES}.0.0/16 meta l4proto udp",
                        "drop")
-        honest = self.own(Peer(a.host, "accept", "--relay", self.relay.url))
-        until(30, "the honest one is ready", lambda: honest.all("ready") and
-              any(event["home"] for event in honest.all("ready")))
-        # It is heard and hears nothing, so that no way to it ever works.
-        Counter(b.host, "meta l4proto udp", "drop")
-        seconds = 10
-        hostile = self.own(Program(b.host, "km-netlab-hostile-peer", honest.last("ready")["ticket"],
-                                   f"{THIRD_PARTIES}.0.0", 200, seconds))
-        hostile.expect("connected")
-        begin, samples = time.monotonic(), [(0, 0)]
+        begin = time.monotonic()
+        hostile = [self.own(Program(host, "km-netlab-hostile-peer", honest.last("ready")["ticket"],
+                                    f"{THIRD_PARTIES}.0.0", 100, seconds)) for _ in range(peers)]
+        samples = [(0, 0)]
+        for peer in hostile:
+            peer.expect("connected")
 
         def over():
             samples.append((time.monotonic() - begin, wire.read()[0]))
             return samples[-1][0] > seconds + 2
-        until(seconds + 60, "the hostile one is done", over, pause=0.1)
-        done = hostile.expect("done")
-        per_second, burst = limit("KM_PROBE_PER_SECOND"), limit("KM_PROBE_BURST")
-        named = done["calls"] * 32
-        print(f"# {named} addresses named in {seconds} s, {samples[-1][1]} packets sent there, "
-              f"{max_rate(samples):.0f} in the worst second; budget {per_second} a second")
+        until(seconds + 60, "they are done", over, pause=0.1)
+        done = [peer.expect("done") for peer in hostile]
+        named = sum(event["calls"] for event in done) * 32
+        print(f"# {peers} name {named} addresses in {seconds} s: {samples[-1][1]} packets sent "
+              f"there, {max_rate(samples):.0f} in the worst second; {per_second:.0f} a second "
+              "may be")
         self.assertGreater(named, 2000)
-        self.assertTrue(done["alive"], "the connection was lost, which proves nothing")
+        self.assertTrue(all(event["alive"] for event in done), "lost, which proves nothing")
         self.assertGreater(samples[-1][1], 0, "nobody was probed: it proves nothing")
         for at, count in samples:
             self.assertLessEqual(count, burst + per_second * at + 1)

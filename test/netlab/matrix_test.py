@@ -145,8 +145,9 @@ class Judgement(unittest.TestCase):
         self.assertGreaterEqual(run.ms, 0)
 
     def test_relay(self):
-        self.assertEqual(self.meet(self.lab.site("no_udp"), self.lab.site("no_udp")).result,
-                         "relay")
+        sites = [self.lab.site("no_udp") for _ in range(2)]
+        self.assertEqual(self.meet(*sites).result, "relay")
+        self.assertEqual(self.lab.passed(*sites), (0, 0))
 
 
 if __name__ == "__main__":

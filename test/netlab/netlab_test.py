@@ -312,6 +312,8 @@ class Punching(LabCase):
                 if wanted != "counted":
                     self.assertEqual("direct" if direct else "relay", wanted)
             tally[wanted] += 1
+            if direct:
+                self.assertGreater(min(self.lab.passed(one, other)), 0)
         self.assertGreater(min(tally.values()), 0, tally)
 
     def test_an_early_packet_takes_no_port(self):

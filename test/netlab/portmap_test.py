@@ -13,7 +13,7 @@ import unittest
 from netlab import Lab, enter, until
 from netlab.sandbox import skip
 
-TOOL = os.path.join(os.environ.get("KM_BIN_DIR", ""), "portmap_tool")
+TOOL = os.path.join(os.environ.get("KM_BUILD_DIR", ""), "test", "portmap_tool")
 DAEMON = shutil.which("miniupnpd", path="/usr/sbin:/usr/bin:/sbin")
 
 enter()
@@ -94,9 +94,7 @@ class Router:
     def forwards(self):
         """The UDP ports that lead inside: {external: internal}."""
         rules = self.ns.run("nft", "list", "chain", "inet", "miniupnpd", "prerouting_miniupnpd")
-        found = re.findall(r"udp dport (\d+) .*dnat ip to 192\.168\.7\.2:(\d+)", rules)
-        if not found and "dnat" in rules:
-            found = re.findall(r"dport (\d+).*dnat.*192\.168\.7\.2:(\d+)", rules)
+        found = re.findall(r"dport (\d+).*dnat.*192\.168\.7\.2:(\d+)", rules)
         return {int(external): int(internal) for external, internal in found}
 
 
@@ -304,8 +302,10 @@ class FakeIgd:
 <controlURL>{control}</controlURL><SCPDURL>/scpd</SCPDURL><eventSubURL>/event</eventSubURL>
 </service></serviceList></device></root>"""
 
-    def __init__(self, test, router, location, base="", control="/control", silent=False):
-        self.location, self.silent = location, silent
+    def __init__(self, test, router, location, base="", control="/control", silent=False,
+                 endless=False):
+        self.location, self.silent, self.endless = location, silent, endless
+        self.cut = threading.Event()  # an endless answer was not listened to
         self.body = self.DESCRIPTION.format(base=base and f"<URLBase>{base}</URLBase>",
                                             control=control)
         self.searched, self.requests = threading.Event(), []
@@ -352,8 +352,19 @@ class FakeIgd:
                 self.requests.append((name, request))
                 if self.silent:
                     time.sleep(60)
+                if self.endless:
+                    self._never_stop(conn)
+                    continue
                 conn.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {len(self.body)}\r\n\r\n"
                              f"{self.body}".encode())
+
+    def _never_stop(self, conn):
+        try:
+            conn.sendall(b"HTTP/1.1 200 OK\r\n\r\n<root>")
+            while True:
+                conn.sendall(b"<x></x>" * 10000)
+        except OSError:
+            self.cut.set()
 
     def end(self):
         for sock in self.ssdp, *self.listeners:
@@ -407,6 +418,14 @@ class HostileTest(unittest.TestCase):
                 self.assertIn(("192.168.7.1:5000", "GET /desc.xml HTTP/1.1"), requests)
                 self.assertEqual({name for name, _request in requests}, {"192.168.7.1:5000"})
                 self.doCleanups()
+
+    def test_an_answer_without_an_end_is_cut(self):
+        router = Router(self)
+        igd = FakeIgd(self, router, "http://192.168.7.1:5000/desc.xml", endless=True)
+        tool = Tool(self, router, "upnp")
+        tool.say("port", 4122)
+        self.assertTrue(igd.cut.wait(30), tool.log)
+        self.assertEqual(self.verdict(tool)["found"], [])
 
     def test_a_gateway_that_does_not_answer_holds_nobody_up(self):
         router = Router(self)

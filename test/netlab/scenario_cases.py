@@ -3,7 +3,7 @@ long-distance links and a connection between a host of each; `mover` is the side
 happens, `sender` the side that sends: each "dial" or "accept"."""
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from netlab import Lab
 from link_wire import Wire
@@ -27,6 +27,8 @@ class Case:
     roles: tuple
     beside: bool = False  # it waits more than it works: may run beside others
     kind: str = ""  # of the homes, whatever was asked for
+    relays: int = 1  # with two, and STUN at each, a host can tell what its NAT is
+    home: dict = field(default_factory=dict)  # options of the mover's site
     known: str = ""  # why it may fail; it is played and told all the same
 
     @property
@@ -52,13 +54,15 @@ class Missing(AssertionError):
 
 
 class Stage:
-    def __init__(self, lab: Lab, kind, size, mover, sender, ticket=False, seconds=6):
+    def __init__(self, lab: Lab, kind, size, mover, sender, ticket=False, seconds=6,
+                 home=None):
         self.lab, self.kind, self.size, self.mover, self.sender = lab, kind, size, mover, sender
         self.ticket = ticket  # the dialling side knows addresses of the other, not only its relay
         self.rung_seconds = seconds
-        self.relay = lab.relay(lab.servers[0])
+        self.relays = [lab.relay(server) for server in lab.servers]
         self.lines = {side: Wire(lab, seed, **LINE) for seed, side in enumerate(("dial", "accept"))}
-        self.sites = {side: lab.site(kind, name=side, wire=wire)
+        self.sites = {side: lab.site(kind, name=side, wire=wire,
+                                     **(home or {} if side == mover else {}))
                       for side, wire in self.lines.items()}
         self.hosts = {side: site.host for side, site in self.sites.items()}
         self.pair = self.at = None
@@ -70,7 +74,7 @@ class Stage:
 
     def connect(self, relays=True, seconds=CONNECT_SECONDS):
         self.pair = Pair(self.lab, self.hosts["accept"], self.hosts["dial"],
-                         [self.relay] if relays else [], self.size, self.sender,
+                         self.relays if relays else [], self.size, self.sender,
                          self.ticket or not relays, seconds=seconds)
 
     def go_direct(self):
@@ -192,7 +196,7 @@ def rebinding(stage):
 @case("relay killed while direct", "none visible", SENDERS)
 def relay_killed(stage):
     stage.start()
-    stage.relay.child.kill()
+    stage.relays[0].child.kill()
     stage.now()
     stage.finish("direct", 0)
 
@@ -205,6 +209,25 @@ def both(stage):
         host.ip("link set eth0 down")
     stage.now()
     stage.finish("direct")
+
+
+LIFE_SECONDS, LIVES = 20, 5
+
+
+@case("a NAT that drops each mapping after 20 s", "told below", beside=True,
+      relays=2, home={"fixed": LIFE_SECONDS})
+def short_lives(stage):
+    """Pauses are told for each life: what was learnt shows in the later ones."""
+    rate = 4
+    stage.lines[stage.mover].set(rate=rate, buffer=30000)
+    stage.size = rate * 125000 * LIFE_SECONDS * LIVES
+    stage.connect()
+    stage.go_direct()
+    stage.pair.go()
+    stage.now()
+    stage.finish()
+    stage.notes["lives"] = [stage.pair.pause(begin, begin + LIFE_SECONDS) for begin in (
+        stage.at + number * LIFE_SECONDS for number in range(LIVES + 1))]
 
 
 def connect_by_satellite(stage, relays):

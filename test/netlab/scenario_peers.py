@@ -164,9 +164,11 @@ class Pair:
                    default=0)
 
     def save_logs(self, folder):
+        """Ends both: what was logged is all there then."""
         os.makedirs(folder, exist_ok=True)
         for peer in self.peers:
             peer.said  # noqa: B018: takes in what came last
+            peer.end()
             with open(os.path.join(folder, f"{peer.role}.log"), "w", encoding="utf-8") as file:
                 file.write(peer.log())
 

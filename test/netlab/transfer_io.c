@@ -2,7 +2,7 @@
  * and says each thing that happens as a JSON object a line, with the time by the monotonic clock:
  *
  *   ready, connected, path, progress (each 100 ms), gap (no byte for --gap ms), received (hash, and
- *   the longest gap), sent (hash, once all is acknowledged), paths, closed
+ *   the longest gap), sent (hash, once all is acknowledged), paths, stats, closed
  *
  * Either side sends. A test program, never installed. */
 #include <inttypes.h>
@@ -128,6 +128,21 @@ static void say_paths(const transfer *t) {
     putchar('}');
   }
   putchar(']');
+  end();
+}
+
+static void say_stats(const transfer *t) {
+  km_conn_stats s = {.size = sizeof s};
+  if (t->conn == NULL || km_conn_get_stats(t->conn, &s) != 0) {
+    return;
+  }
+  begin("stats");
+  printf(",\"rtt_ms\":%.3f,\"cwnd\":%" PRIu64 ",\"in_flight\":%" PRIu64 ",\"tx_packets\":%" PRIu64
+         ",\"rx_packets\":%" PRIu64 ",\"lost_packets\":%" PRIu64 ",\"migrations\":%" PRIu64
+         ",\"mtu\":%" PRIu32,
+         (double)s.rtt_us / 1e3, s.cwnd_bytes, s.bytes_in_flight, s.tx_packets, s.rx_packets,
+         s.lost_packets, s.migrations, s.mtu);
+  add_text("path", path_now(t));
   end();
 }
 
@@ -295,8 +310,7 @@ static void on_connected(void *ctx, km_conn *conn) {
   km_path_info path = {.kind = KM_PATH_NONE};
   char id[KM_ID_TEXT_CAP] = "";
   if (t->conn != NULL && t->conn != conn) {
-    km_conn_close(conn, 2, NULL, 0); /* one is enough */
-    return;
+    return; /* it may stay; what it sends is not wanted */
   }
   t->conn = conn;
   (void)km_conn_path(conn, &path);
@@ -443,6 +457,8 @@ static void obey(transfer *t, const char *line) {
     start_sending(t);
   } else if (strcmp(line, "paths") == 0) {
     say_paths(t);
+  } else if (strcmp(line, "stats") == 0) {
+    say_stats(t);
   } else if (strcmp(line, "network") == 0) {
     km_endpoint_network_changed(t->endpoint);
   } else if (strcmp(line, "quit") == 0) {

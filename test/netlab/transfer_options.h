@@ -24,8 +24,8 @@ typedef struct transfer_options {
   "usage: km-netlab-transfer accept|dial [TICKET|ID] [--send BYTES] [--hold] [--relay URL]...\n"   \
   "  [--bind IP:PORT] [--gap MS] [--congestion cubic|bbr|reno] [--timeout MS] [--log FILTER]\n"    \
   "  [--key HEX]\n"                                                                                \
-  "With --hold it waits for lines on standard input: go (send now), paths, network (as if the\n"   \
-  "network had changed), quit; and ends with its input.\n"
+  "With --hold it waits for lines on standard input: go (send now), paths, stats, network (as\n"   \
+  "if the network had changed), quit; and ends with its input.\n"
 
 /* 0, or an error with a sentence. */
 KM_NODISCARD int transfer_options_parse(transfer_options *ret, int argc, char **argv,

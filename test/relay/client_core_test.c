@@ -305,21 +305,21 @@ static void a_check_has_its_own_deadline(void **state) {
 static void a_new_network_starts_afresh(void **state) {
   core_test *t = *state;
   take_todo(&t->core);
-  km_relay_core_network_changed(&t->core, 105 * S); /* in the middle of an attempt */
+  km_relay_core_network_changed(&t->core, 105 * S, false); /* in the middle of an attempt */
   assert_int_equal(take_todo(&t->core), KM_RELAY_TODO_CLOSE | KM_RELAY_TODO_DIAL);
   assert_int_equal(km_relay_core_deadline(&t->core), 115 * S);
 
   t->core.backoff.tries = 9;
   km_relay_core_lost(&t->core, 106 * S, &refused); /* while waiting */
   take_todo(&t->core);
-  km_relay_core_network_changed(&t->core, 106 * S);
+  km_relay_core_network_changed(&t->core, 106 * S, false);
   assert_int_equal(t->core.state, KM_RELAY_CLIENT_CONNECTING);
   assert_int_equal(t->core.backoff.tries, 0);
   assert_int_equal(t->core.todo, KM_RELAY_TODO_DIAL | KM_RELAY_TODO_TELL);
 
   connect_at(&t->core, 107 * S); /* while connected */
   answer_ping(&t->core, 107 * S + 10 * MS);
-  km_relay_core_network_changed(&t->core, 108 * S);
+  km_relay_core_network_changed(&t->core, 108 * S, false);
   assert_int_equal(take_todo(&t->core), KM_RELAY_TODO_SEND);
   assert_int_equal(km_relay_core_deadline(&t->core), 108 * S + 500 * MS);
 }

@@ -2,8 +2,9 @@
 # How ngtcp2 and its wolfSSL crypto helper are configured. Sourced by third_party/provide.sh.
 # $KM_WOLFSSL_PREFIX says which wolfSSL; it is part of the cache key.
 recipe_seconds=15
-recipe_tools='cmake make'
+recipe_tools='cmake make patch'
 recipe_provides=lib/libngtcp2_crypto_wolfssl.a
+recipe_patches=ngtcp2-go-back.patch
 
 recipe_build() { # $1: source folder, $2: prefix; the working directory is empty and ours
   local wolfssl=()

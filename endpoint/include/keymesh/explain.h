@@ -151,8 +151,8 @@ KM_EXPORT void km_explanation_free(km_explanation *explanation);
 KM_EXPORT const char *km_explain_reason_name(km_explain_reason reason);
 /** Names for machines: "connected", "ping-sent", ... Static. */
 KM_EXPORT const char *km_explain_event_name(km_explain_event_kind kind);
-/** Writes "STUN, port mapping" for KM_SOURCE_* bits, NUL-terminated, cut to fit; "" for none. Returns
- *  `buf`. */
+/** Writes "STUN, port mapping" for KM_SOURCE_* bits, NUL-terminated, cut to fit; "" for none.
+ *  Returns `buf`. */
 KM_EXPORT char *km_explain_sources(uint32_t sources, char *buf, size_t cap);
 
 KM_END_DECLS

@@ -1,4 +1,4 @@
-/* endpoint/explain_*.c: from what is known to a reason and to words; notes, the time line, names. */
+/* endpoint/explain_*.c: from what is known to a reason, and to words; notes, time line, names. */
 #include "test_env.h"
 
 #include <stdio.h>
@@ -169,6 +169,9 @@ static void assert_lacks(const char *text, const char *part) {
     assert_has(ex.why, why_part);                                                                  \
     assert_has(ex.advice, advice_part);                                                            \
     assert_int_equal(ex.why[strlen(ex.why) - 1], '.');                                             \
+    assert_true(ex.why[0] != ' ' && ex.advice[0] != ' ');                                          \
+    assert_lacks(ex.why, "  ");                                                                    \
+    assert_lacks(ex.advice, "  ");                                                                 \
   } while (0)
 
 static void every_reason_has_words(void **state) {
@@ -201,8 +204,9 @@ static void words_about_nats(void **state) {
   (void)state;
   WORDS("both sides are hard", "forward UDP port 4433", f.own_nat.mapping4 = HARD;
         f.peer_nat.mapping4 = HARD);
-  WORDS("60 guesses at ports were made", "", f.own_nat.mapping4 = HARD; f.peer_nat.mapping4 = HARD;
-        f.guesses = 60);
+  WORDS("Ports were guessed 60 times, in vain.", "", f.own_nat.mapping4 = HARD;
+        f.peer_nat.mapping4 = HARD; f.guesses = 60);
+  WORDS("guessed 1 times", "", f.own_nat.mapping4 = HARD; f.guesses = 1);
   WORDS("The NAT of this side is hard", "", f.own_nat.mapping4 = HARD);
   WORDS("The one of the peer lets in", "", f.own_nat.mapping4 = HARD);
   WORDS("The NAT of the peer is hard", "", f.peer_nat.mapping4 = HARD);
@@ -210,7 +214,7 @@ static void words_about_nats(void **state) {
         f.own_nat.filtering4 = KM_NAT_FILTERING_UNKNOWN);
   km_explain_facts f = tried_all();
   f.own_nat.mapping4 = HARD;
-  assert_lacks(words_of(&f).why, "guesses");
+  assert_lacks(words_of(&f).why, "guessed");
 }
 
 static void words_about_silence(void **state) {
@@ -229,6 +233,13 @@ static void words_about_silence(void **state) {
   WORDS("or a NAT is hard", "What NAT the peer is behind", f.peer_nat = (km_nat_info){0});
   WORDS("or a NAT is hard", "What NAT both sides are behind",
         f.own_nat = f.peer_nat = (km_nat_info){0});
+  km_explain_facts one_way = tried_all();
+  one_way.ping_came = true;
+  one_way.own_nat = (km_nat_info){0};
+  assert_lacks(words_of(&one_way).advice, "What NAT");
+  one_way.own_public = false; /* but a server was asked */
+  assert_lacks(words_of(&one_way).advice, "No STUN server");
+  WORDS("", "both sides. Switch on", f.stun_asked = f.stun_answered = false);
   WORDS("", "No STUN server is known here", f.stun_asked = f.stun_answered = f.own_public = false);
 }
 
@@ -244,6 +255,7 @@ static void words_about_port_mapping(void **state) {
         (void)snprintf(f.mapping.trouble, sizeof f.mapping.trouble, "%s", "not authorised"));
   WORDS("", "Switch on UPnP", f.mapping_asked = true; f.mapping.found = 0;
         (void)snprintf(f.mapping.trouble, sizeof f.mapping.trouble, "%s", "no router answers"));
+  WORDS("", "Switch on UPnP", f.mapping_asked = true; f.mapping.found = 2);
   WORDS("", "opened 203.0.113.9:1024 already: do the same on the peer's side",
         f.mapping_asked = true;
         f.mapping.external = public_addr; f.mapping_is_public = true);
@@ -260,6 +272,14 @@ static void long_words_are_cut(void **state) {
   km_explanation ex = words_of(&f);
   assert_int_equal(strlen(ex.why), sizeof ex.why - 1);
   assert_has(ex.advice, "online");
+  f = tried_all();
+  f.mapping_asked = true;
+  f.mapping.found = 2;
+  f.own_nat = f.peer_nat = (km_nat_info){0};
+  f.stun_asked = f.stun_answered = f.own_public = false;
+  memset(f.mapping.trouble, 'y', sizeof f.mapping.trouble - 1);
+  ex = words_of(&f); /* the longest advice there is */
+  assert_has(ex.advice, "y): forward UDP port 4433 there to this machine. One side is enough");
 }
 
 /* --- notes ------------------------------------------------------------------------------------ */
@@ -299,6 +319,24 @@ static void what_repeats_is_counted(void **state) {
   assert_int_equal(notes.count, 8);
   assert_true(notes.at[6].relayed);
   assert_int_equal(notes.at[6].relay, 4);
+  const km_path_key mixed = {.way = KM_WAY_MIXED};
+  km_conn_notes_add(&notes, &t.env, 9, KM_EXPLAIN_EVENT_MOVE_FAILED, &mixed, 0);
+  assert_int_equal(notes.count, 9);
+  assert_int_equal(notes.at[8].addr.family, 0);
+  for (uint16_t i = 0; i < 2; i++) { /* too long ago to be the same */
+    for (uint16_t port = 1; port <= 5; port++) {
+      note(&notes, &t, KM_EXPLAIN_EVENT_MOVE_FAILED, port);
+    }
+  }
+  assert_int_equal(notes.count, 19);
+  note(&notes, &t, KM_EXPLAIN_EVENT_MOVE_FAILED, 2); /* just not too long */
+  assert_int_equal(notes.count, 19);
+  assert_int_equal(notes.at[15].times, 2);
+  note(&notes, &t, KM_EXPLAIN_EVENT_LOST, 5);
+  note(&notes, &t, KM_EXPLAIN_EVENT_MOVE_FAILED, 5);
+  note(&notes, &t, KM_EXPLAIN_EVENT_POLICY, 0);
+  note(&notes, &t, KM_EXPLAIN_EVENT_MOVE_FAILED, 5);
+  assert_int_equal(notes.count, 23);
   km_conn_notes_clear(&notes, &t.env);
   assert_int_equal(t.live, 0);
 }

@@ -43,6 +43,7 @@ Lab (lab.py):
     .node(host, *args) -> Node                km-node with these arguments, .start_node1(...),
     .start_node2(...)                         and the two usual ones (nodes.py)
     .release(node or relay)                   ends it before the lab does
+    .passed(a, b)                             packets from site a to site b and back, so far
     .home(carrier, kind)                      a site behind another one, as a carrier's subscriber
 
 Site (sites.py):

@@ -1,6 +1,7 @@
 """The internet in the middle, and what is plugged into it."""
 import contextlib
 import itertools
+import json
 
 from .namespace import Namespace
 from .nodes import Node, Relay
@@ -8,6 +9,15 @@ from .sites import Site, kind_of
 
 # No NAT knows these as its inside: private space, and the space between a carrier and its homes.
 UNROUTED = "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"
+
+# Counts what goes from one site to another without a server in between.
+WATCH = """table inet watch {
+  set passed { type ifname . ifname; flags dynamic; size 65535; counter; }
+  chain forward { type filter hook forward priority 0;
+    iifname "site*" oifname "site*" update @passed { iifname . oifname }
+  }
+}
+"""
 
 
 def veth(ns_a, if_a, ns_b, if_b, mtu):
@@ -79,6 +89,7 @@ class Lab:
         self.internet = self.namespace("internet")
         self.internet.router()
         self.internet.ip(*(f"route add unreachable {net}" for net in UNROUTED))
+        self.internet.nft(WATCH)
         for name in servers:
             self.server(name)
 
@@ -113,6 +124,17 @@ class Lab:
         """A site whose uplink is a port of another one's LAN: a subscriber of that carrier. It has
         IPv4 only, and its public address is the carrier's."""
         return self.site(kind, name, carrier=carrier, **options)
+
+    def passed(self, a, b):
+        """How many packets the internet has passed on from site a to b, and from b to a."""
+        found = {}
+        for item in json.loads(self.internet.tool("nft", "-j", "list", "set", "inet", "watch",
+                                                  "passed"))["nftables"]:
+            for entry in item.get("set", {}).get("elem", []):
+                entry = entry["elem"]
+                found[tuple(entry["val"]["concat"])] = entry["counter"]["packets"]
+        ports = a.uplink.port, b.uplink.port
+        return found.get(ports, 0), found.get(ports[::-1], 0)
 
     def own(self, program):
         """Ends with the lab, if not before."""

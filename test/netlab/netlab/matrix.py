@@ -100,11 +100,24 @@ class Bench:
     def run(self, cell, a, b):
         """One run of a cell, with hosts of these sites."""
         with self.locks[a[0]], self.locks[b[0]] if a[0] is not b[0] else contextlib.nullcontext():
+            before = self._passed(a[0], b[0])
             run, logs = self._try(cell, a[1], b[1])
+            if run.result == "direct" and before is not None:
+                self._check(run, before, self._passed(a[0], b[0]))
             cell.runs.append(run)
             if cell.is_worse and self.settings.logs:
                 self._keep(cell, a, b, logs)
         return cell
+
+    def _passed(self, a, b):
+        """None for two hosts of one site, whose packets do not come by the internet."""
+        return None if a is b else self.lab.passed(a, b)
+
+    def _check(self, run, before, after):
+        """What the nodes call direct is what the internet saw go from one site to the other."""
+        fewest = min(now - then for now, then in zip(after, before))
+        if fewest < 2:
+            run.result, run.why = "failed", f"called direct, yet {fewest} packets went one way"
 
     def _try(self, cell, a, b, *words):
         wait = self.settings.wait_relay if cell.expected == "relay" else self.settings.wait

@@ -90,8 +90,8 @@ class Namespace:
             raise OSError(f"{self.name}: {' '.join(map(str, words))}: {done.stderr}{done.stdout}")
         return done.stdout
 
-    def _net(self, *words, stdin=None):
-        """For programs that need nothing but the network: fewer steps."""
+    def tool(self, *words, stdin=None):
+        """As run(), for programs that need the network and no hosts file: fewer steps."""
         with self.inside():
             done = subprocess.run(words, input=stdin, text=True, capture_output=True, check=False)
         if done.returncode != 0:
@@ -99,16 +99,16 @@ class Namespace:
         return done.stdout
 
     def ip(self, *lines):
-        return self._net("ip", "-batch", "-", stdin="\n".join(lines) + "\n")
+        return self.tool("ip", "-batch", "-", stdin="\n".join(lines) + "\n")
 
     def nft(self, text):
-        return self._net("nft", "-f", "-", stdin=text)
+        return self.tool("nft", "-f", "-", stdin=text)
 
     def forget_connections(self):
         """Empties the connection tracking table, which is where kernel NAT keeps its mappings."""
         if shutil.which("conntrack") is None:
             raise OSError("conntrack is missing (Debian: conntrack)")
-        self._net("conntrack", "-F")
+        self.tool("conntrack", "-F")
 
     @property
     def interfaces(self):
@@ -123,7 +123,7 @@ class Namespace:
             # The flag says yes at once, or up to a second too late; the queue knows.
             until(10, f"{ifname} of {self.name} is running", lambda: (
                 struct.unpack_from("H", fcntl.ioctl(sock, SIOCGIFFLAGS, request), 16)[0]
-                & IFF_RUNNING or "noop" not in self._net("ip", "link", "show", ifname)), 0.001)
+                & IFF_RUNNING or "noop" not in self.tool("ip", "link", "show", ifname)), 0.001)
 
     def router(self):
         self.sysctl("net.ipv4.ip_forward", 1)
