@@ -119,6 +119,8 @@ struct km_conn {
   km_path_key responder;    /* client: who answered the first flight; see responded */
   km_path_key retry_from;   /* client: who sent the Retry; see retried */
   bool responded, retried;
+  km_path_key *set_aside; /* client: direct candidates that the mixed path has not, or NULL */
+  size_t set_aside_count;
   km_close_info *verdict;  /* client: what the last wrong candidate did, or NULL */
   uint8_t *verdict_reason; /* that `verdict` points to */
   uint32_t keep_alive_ms;
@@ -210,7 +212,9 @@ void km_quic_path_received(km_quic_path *known, size_t bytes);
 void km_quic_path_accepted(km_conn *conn, km_quic_path *known, const km_path_key *from,
                            size_t bytes);
 void km_quic_path_settle(km_conn *conn); /* the handshake is done: no more first flights */
-void km_quic_path_reopen(km_conn *conn); /* client: its path is dead: to all candidates again */
+/* Client: its path is dead, or may be: to all candidates at once. With `leave` not to the direct way
+ * in use, whose first copy the peer would answer where it cannot be heard. */
+void km_quic_path_reopen(km_conn *conn, bool leave);
 /* A direct way may be there again; `moved`: the one in use is probably gone. */
 void km_quic_path_network_changed(km_conn *conn, bool moved);
 /* Client: to this way at once, without asking QUIC first: it was proven otherwise. 0, KM_ERR_LIMIT,

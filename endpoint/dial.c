@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "endpoint/conn_impl.h"
+#include "endpoint/redial.h"
 
 static int check(const km_endpoint *ep, km_conn **ret, const km_addr *addr, const char *alpn,
                  const km_dial_options *options, km_errinfo *err) {
@@ -150,6 +151,7 @@ int km_endpoint_dial(km_endpoint *ep, km_conn **ret, const km_addr *addr, const 
       ep->opt.relay_mode != KM_RELAY_MODE_DISABLED) {
     learn_relays(ep, addr);
   }
+  km_redial_begin(conn);
   km_conn_mark_dirty(conn);
   *ret = conn;
   return 0;

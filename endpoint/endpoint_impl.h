@@ -70,7 +70,7 @@ struct km_endpoint {
   km_magicsock *ms;
   km_remotes *remotes;
   struct km_net_measure *measure; /* net_report.c; NULL: none is under way */
-  km_netmon *netmon; /* NULL: not wanted, or the system has none */
+  km_netmon *netmon;              /* NULL: not wanted, or the system has none */
   km_deadline *deadline;
   km_defer *defer;
   km_timer_heap timers;

@@ -465,17 +465,21 @@ static void add_key(key_list *list, const km_path_key *key) {
   }
 }
 
-/* The candidates of the dial, through the sockets of now. */
+/* Through the sockets of now; without one of that family it is none. */
+static void add_current_key(const km_conn *conn, key_list *list, const km_path_key *given) {
+  km_path_key key = *given;
+  if (key.way != KM_WAY_DIRECT || km_magicsock_key(conn->ep->ms, &given->remote, &key) == 0) {
+    add_key(list, &key);
+  }
+}
+
+/* The candidates of the dial. */
 static void add_given(const km_conn *conn, key_list *list) {
   for (size_t i = 0; i < km_mixed_count(conn->mixed); i++) {
-    km_path_key key = km_mixed_at(conn->mixed, i)->key;
-    if (key.way == KM_WAY_DIRECT) {
-      const km_udp_addr remote = key.remote;
-      if (km_magicsock_key(conn->ep->ms, &remote, &key) != 0) {
-        continue; /* no socket of that family any more */
-      }
-    }
-    add_key(list, &key);
+    add_current_key(conn, list, &km_mixed_at(conn->mixed, i)->key);
+  }
+  for (size_t i = 0; i < conn->set_aside_count; i++) {
+    add_current_key(conn, list, &conn->set_aside[i]);
   }
 }
 
@@ -569,7 +573,40 @@ int km_quic_path_jump(km_conn *conn, const km_path_key *key) {
   return 0;
 }
 
-void km_quic_path_reopen(km_conn *conn) {
+/* A candidate that the next mixed path does not have, for later. Without memory it is forgotten. */
+static void set_aside(km_conn *conn, const km_path_key *key) {
+  for (size_t i = 0; i < conn->set_aside_count; i++) {
+    if (km_udp_addr_equal(&conn->set_aside[i].remote, &key->remote)) {
+      return;
+    }
+  }
+  km_path_key *more = conn->set_aside_count >= KM_MIXED_MAX_CANDIDATES
+                          ? NULL
+                          : km_env_realloc(&conn->ep->env, conn->set_aside,
+                                           conn->set_aside_count + 1, sizeof *more);
+  if (more != NULL) {
+    conn->set_aside = more;
+    more[conn->set_aside_count++] = *key;
+  }
+}
+
+/* As long as there is another. */
+static void leave_out(km_conn *conn, key_list *list) {
+  const km_path *left = km_quic_path_current(conn);
+  if (left == NULL || left->key.way != KM_WAY_DIRECT) {
+    return;
+  }
+  km_quic_select_avoid(conn, &left->key);
+  for (size_t i = 0; list->count > 1 && i < list->count; i++) {
+    if (km_udp_addr_equal(&list->at[i].remote, &left->key.remote)) {
+      set_aside(conn, &list->at[i]);
+      list->at[i] = list->at[--list->count];
+      return;
+    }
+  }
+}
+
+void km_quic_path_reopen(km_conn *conn, bool leave) {
   km_ts now = km_endpoint_now(conn->ep);
   if (!conn->is_client || !conn->progress.confirmed || conn->mixed == NULL || conn->in_quic) {
     return;
@@ -579,6 +616,9 @@ void km_quic_path_reopen(km_conn *conn) {
   add_found(conn, &list);
   if (list.count == 0 || (uses_mixed(conn) && list.count < 2)) {
     return; /* there is nowhere else to go */
+  }
+  if (leave) {
+    leave_out(conn, &list);
   }
   if (uses_mixed(conn) && !conn->mixed_final) {
     km_mixed_answered(conn->mixed, NULL); /* open already: once more to all */
@@ -611,31 +651,31 @@ static bool is_silent(const km_conn *conn, km_ts now) {
 
 /* Direct beats relay whenever it works: while a relay carries a connection that has direct
  * candidates, these are probed, one after the other. */
-static const km_path *next_direct(km_conn *conn) {
-  size_t count = km_mixed_count(conn->mixed);
-  for (size_t i = 0; i < count; i++) {
-    const km_path *path = km_mixed_at(conn->mixed, conn->seek_index++ % count);
-    if (path->key.way == KM_WAY_DIRECT) {
-      return path;
+static bool next_direct(km_conn *conn, km_path_key *ret) {
+  key_list list = {.count = 0};
+  add_given(conn, &list);
+  for (size_t i = 0; i < list.count; i++) {
+    *ret = list.at[conn->seek_index++ % list.count];
+    if (ret->way == KM_WAY_DIRECT) {
+      return true;
     }
   }
-  return NULL;
+  return false;
 }
 
 static void seek_direct(km_conn *conn, km_ts now) {
-  const km_path *path = km_quic_path_current(conn), *direct;
+  const km_path *path = km_quic_path_current(conn);
   if (path == NULL || path->key.way != KM_WAY_RELAY || !km_quic_select_probes(conn)) {
     conn->seek_at = KM_TS_NEVER;
     conn->seek_wait = 0;
     return;
   }
   if (conn->seek_at <= now && conn->probing == NULL) {
-    direct = next_direct(conn);
-    if (direct == NULL) {
+    km_path_key key;
+    if (!next_direct(conn, &key)) {
       conn->seek_at = KM_TS_NEVER;
       return;
     }
-    const km_path_key key = direct->key;
     int rv = km_quic_migrate(conn, &key, NULL);
     (void)rv; /* it stays where it is, then */
   }
@@ -660,7 +700,7 @@ void km_quic_path_timeout(km_conn *conn) {
     return;
   }
   if (is_silent(conn, now)) {
-    km_quic_path_reopen(conn);
+    km_quic_path_reopen(conn, true);
     conn->seek_at = conn->seek_at <= now ? now + SEEK_MIN_NS : conn->seek_at;
   } else {
     seek_direct(conn, now);
@@ -676,7 +716,7 @@ void km_quic_path_network_changed(km_conn *conn, bool moved) {
   conn->seek_at = km_endpoint_now(conn->ep);
   if (moved) {
     conn->reopened_at = 0;
-    km_quic_path_reopen(conn);
+    km_quic_path_reopen(conn, false);
   }
   km_conn_mark_dirty(conn);
 }

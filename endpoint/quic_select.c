@@ -12,6 +12,10 @@
  * behind all others. */
 #define WITHDRAWN_NS (20 * KM_NS_PER_MS)
 #define OUTDATED_NS KM_NS_PER_S
+/* While packets are sent the path in use is looked at so often. */
+#define LOOK_NS (3 * KM_NS_PER_S)
+#define LOOK_MIN_PACKETS 20u    /* fewer say nothing about loss */
+#define STALLED_MIN_BYTES 2400u /* two full packets */
 /* Who received a moment ago and hears nothing now asks so soon whether the way is there. */
 #define LISTEN_MS 300u
 /* A way that disco calls dead was heard of by QUIC so long ago at least. */
@@ -35,7 +39,7 @@ void km_quic_select_init(km_conn *conn) {
   km_remote_user_init(&s->user, on_change);
   s->policy = conn->ep->opt.path_policy;
   s->within_ms = conn->ep->opt.direct_within_ms;
-  s->required_at = s->again_at = s->relayed_at = s->direct_at = KM_TS_NEVER;
+  s->required_at = s->again_at = s->relayed_at = s->direct_at = s->look.next_at = KM_TS_NEVER;
 }
 
 bool km_quic_select_may_be_direct(const km_conn *conn) {
@@ -98,6 +102,9 @@ static void tell_path(km_conn *conn, const km_path *path) {
 }
 
 static void tell_paths(km_conn *conn) {
+  for (size_t i = 0; i < conn->set_aside_count; i++) {
+    km_remote_add(&conn->select.user, &conn->set_aside[i].remote);
+  }
   for (size_t i = 0; i < conn->path_count; i++) {
     const km_path *path = conn->paths[i].path;
     if (path->key.way != KM_WAY_MIXED) {
@@ -122,14 +129,6 @@ static void look_for_direct(km_conn *conn) {
   conn->select.start_due = conn->select.start_due || !joined;
 }
 
-/* The peer listens to us when the handshake is done there too: its last message goes first. */
-void km_quic_select_written(km_conn *conn) {
-  if (conn->select.start_due) {
-    conn->select.start_due = false;
-    km_remote_start(&conn->select.user);
-  }
-}
-
 static void note_kind(km_conn *conn, const km_path *path) {
   km_conn_select *s = &conn->select;
   km_ts *first = path->key.way == KM_WAY_DIRECT ? &s->direct_at : &s->relayed_at;
@@ -145,6 +144,7 @@ void km_quic_select_path_changed(km_conn *conn) {
     return;
   }
   note_kind(conn, path);
+  conn->select.loss_permille = 0; /* of the path that was left */
   if (looks_for_direct(conn) &&
       (path->key.way == KM_WAY_RELAY || conn->select.user.remote != NULL)) {
     look_for_direct(conn);
@@ -209,6 +209,9 @@ static void add_current(const km_conn *conn, const km_path *path, choice *c) {
   if (km_remote_find(&conn->select.user, &path->key, &way)) {
     sample.rtt_ns = (way.rtt_ns != 0 ? way.rtt_ns : sample.rtt_ns) + penalty(conn, &way);
     sample.loss_permille = way.loss_permille;
+  }
+  if (conn->select.loss_permille > sample.loss_permille) {
+    sample.loss_permille = conn->select.loss_permille; /* of many packets, not of few probes */
   }
   sample.usable = !conn->select.user.lost;
   add_sample(c, &path->key, &sample);
@@ -285,7 +288,7 @@ static void leave_dead(km_conn *conn, const km_path *path, choice *c) {
            "probes on the direct path are not answered any more");
   km_quic_select_avoid(conn, &path->key);
   if (!jump(conn, c)) {
-    km_quic_path_reopen(conn);
+    km_quic_path_reopen(conn, true);
   }
 }
 
@@ -322,11 +325,79 @@ void km_quic_select_choose(km_conn *conn) {
   }
 }
 
+/* --- how the path in use does ------------------------------------------------------------------ */
+
+static void note_look(km_conn *conn, const ngtcp2_conn_info *info) {
+  conn->select.look = (km_path_look){.next_at = conn->select.look.next_at,
+                                     .sent = info->pkt_sent,
+                                     .lost = info->pkt_lost,
+                                     .bytes_sent = info->bytes_sent,
+                                     .bytes_lost = info->bytes_lost};
+}
+
+/* Full packets are lost again and again though something is heard: small ones get through, perhaps a
+ * router on the way became unable to carry large ones and does not say so (RFC 4821). */
+static bool is_stalled(const km_conn *conn, const ngtcp2_conn_info *info) {
+  const km_path_look *before = &conn->select.look;
+  uint64_t lost = info->bytes_lost - before->bytes_lost;
+  uint64_t sent = info->bytes_sent - before->bytes_sent;
+  return lost >= STALLED_MIN_BYTES && info->bytes_in_flight >= STALLED_MIN_BYTES / 2 &&
+         lost > sent - sent / 4;
+}
+
+static void measure_loss(km_conn *conn, const ngtcp2_conn_info *info) {
+  km_conn_select *s = &conn->select;
+  uint64_t sent = info->pkt_sent - s->look.sent, lost = info->pkt_lost - s->look.lost;
+  if (sent >= LOOK_MIN_PACKETS) {
+    uint32_t now = (uint32_t)(lost >= sent ? 1000 : 1000 * lost / sent);
+    s->loss_permille = (s->loss_permille + now) / 2;
+  }
+}
+
+/* Choices are made when a way opens or dies; what only got worse is noticed here. */
+static void look(km_conn *conn) {
+  km_conn_select *s = &conn->select;
+  const km_path *path = km_quic_path_current(conn);
+  ngtcp2_conn_info info;
+  ngtcp2_conn_get_conn_info2(conn->quic, &info);
+  bool idle = info.pkt_sent == s->look.sent && info.bytes_in_flight == 0;
+  bool direct = path != NULL && path->key.way == KM_WAY_DIRECT;
+  s->look.next_at = idle ? KM_TS_NEVER : now_of(conn) + LOOK_NS;
+  measure_loss(conn, &info);
+  bool stalled = direct && is_stalled(conn, &info);
+  note_look(conn, &info);
+  if (stalled) {
+    CONN_LOG(conn, KM_LOG_INFO, KM_LOGC_PATH, "stalled", "%s",
+             "full packets are lost on the direct path, small ones are not");
+    km_quic_path_reopen(conn, true);
+  } else {
+    km_quic_select_choose(conn);
+  }
+}
+
+/* The peer listens to us when the handshake is done there too: its last message goes first. */
+void km_quic_select_written(km_conn *conn) {
+  if (conn->select.start_due) {
+    conn->select.start_due = false;
+    km_remote_start(&conn->select.user);
+  }
+  if (conn->is_client && conn->select.look.next_at == KM_TS_NEVER &&
+      conn->state == KM_CONN_CONNECTED) {
+    ngtcp2_conn_info info;
+    ngtcp2_conn_get_conn_info2(conn->quic, &info);
+    if (info.pkt_sent != conn->select.look.sent) {
+      note_look(conn, &info);
+      conn->select.look.next_at = now_of(conn) + LOOK_NS;
+    }
+  }
+}
+
 /* --- time and silence ------------------------------------------------------------------------- */
 
 km_ts km_quic_select_deadline(const km_conn *conn) {
   const km_conn_select *s = &conn->select;
-  return s->again_at < s->required_at ? s->again_at : s->required_at;
+  km_ts at = s->again_at < s->required_at ? s->again_at : s->required_at;
+  return s->look.next_at < at ? s->look.next_at : at;
 }
 
 static void give_up(km_conn *conn) {
@@ -343,6 +414,9 @@ void km_quic_select_timeout(km_conn *conn) {
   if (s->again_at <= now) {
     s->again_at = KM_TS_NEVER;
     km_quic_select_choose(conn);
+  }
+  if (s->look.next_at <= now) {
+    look(conn);
   }
   if (s->required_at <= now) {
     s->required_at = KM_TS_NEVER;

@@ -1,5 +1,5 @@
-/* Which path a connection takes: its policy, the ways that were found to its peer, and the moment to
- * move. How a connection moves is quic_path.c's. */
+/* Which path a connection takes: its policy, the ways that were found to its peer, and when to move.
+ * How a connection moves is quic_path.c's. */
 #ifndef KM_ENDPOINT_QUIC_SELECT_H
 #define KM_ENDPOINT_QUIC_SELECT_H
 
@@ -9,20 +9,29 @@
 
 struct km_conn;
 
+/* What QUIC counted by the last look at it. */
+typedef struct km_path_look {
+  km_ts next_at;       /* KM_TS_NEVER: nothing is sent */
+  uint64_t sent, lost; /* packets */
+  uint64_t bytes_sent, bytes_lost;
+} km_path_look;
+
 typedef struct km_conn_select {
   km_remote_user user;
   km_path_policy policy; /* never KM_POLICY_DEFAULT */
   uint32_t within_ms;
-  km_ts required_at;  /* KM_POLICY_REQUIRE_DIRECT: it ends then, unless direct by then */
-  km_ts again_at;     /* when to choose again */
-  km_path_key avoid;  /* a way that was just left or refused */
-  km_ts avoid_until;  /* 0: none */
-  uint64_t avoid_ns;  /* how long it was */
-  km_ts relayed_at;   /* first time on a relay; KM_TS_NEVER: never */
-  km_ts direct_at;    /* first time on a direct path; KM_TS_NEVER: never */
-  uint64_t heard_app; /* bytes of the application's by the last genuine packet */
-  bool start_due;     /* the search begins when what is queued was sent */
-  bool listening;     /* it received a moment ago: silence is asked about sooner */
+  km_ts required_at; /* KM_POLICY_REQUIRE_DIRECT: it ends then, unless direct by then */
+  km_ts again_at;    /* when to choose again */
+  km_path_key avoid; /* a way that was just left or refused */
+  km_ts avoid_until; /* 0: none */
+  uint64_t avoid_ns; /* how long it was */
+  km_ts relayed_at;  /* first time on a relay; KM_TS_NEVER: never */
+  km_ts direct_at;   /* first time on a direct path; KM_TS_NEVER: never */
+  km_path_look look;
+  uint32_t loss_permille; /* of packets on the path in use, by QUIC's count */
+  uint64_t heard_app;     /* bytes of the application's by the last genuine packet */
+  bool start_due;         /* the search begins when what is queued was sent */
+  bool listening;         /* it received a moment ago: silence is asked about sooner */
 } km_conn_select;
 
 void km_quic_select_init(struct km_conn *conn);

@@ -1,5 +1,7 @@
 #include "endpoint/redial.h"
 
+#include <string.h>
+
 #include "endpoint/qlog_io.h"
 #include "endpoint/quic_tls.h"
 
@@ -145,6 +147,83 @@ bool km_redial_give_up(km_conn *conn) {
   return true;
 }
 
+static size_t keys_of(const km_conn *conn, km_way way, km_path_key *keys) {
+  size_t count = 0;
+  for (size_t i = 0; i < km_mixed_count(conn->mixed) && count < KM_MIXED_MAX_CANDIDATES; i++) {
+    const km_path_key *key = &km_mixed_at(conn->mixed, i)->key;
+    if (key->way == way) {
+      keys[count++] = *key;
+    }
+  }
+  return count;
+}
+
+static bool has_both_kinds(const km_conn *conn) {
+  km_path_key keys[KM_MIXED_MAX_CANDIDATES];
+  return keys_of(conn, KM_WAY_DIRECT, keys) > 0 && keys_of(conn, KM_WAY_RELAY, keys) > 0;
+}
+
+void km_redial_begin(km_conn *conn) {
+  if (has_both_kinds(conn)) {
+    conn->patience = km_endpoint_now(conn->ep) + KM_REDIAL_SILENCE_NS;
+  }
+}
+
+static bool begin_again(km_conn *conn, const km_path_key *keys, size_t count) {
+  km_path *mixed = NULL;
+  if (count == 0 || km_mixed_new(conn->ep->ms, keys, count, &mixed) != 0) {
+    return false;
+  }
+  km_mixed_answered(conn->mixed, NULL);
+  km_conn_end_attempt(conn);
+  reset(conn, mixed);
+  if (start(conn) != 0) {
+    (void)km_redial_give_up(conn);
+  }
+  km_stream_lose_early(conn);
+  km_conn_mark_dirty(conn);
+  return true;
+}
+
+static void relays_alone(km_conn *conn) {
+  km_path_key direct[KM_MIXED_MAX_CANDIDATES], relays[KM_MIXED_MAX_CANDIDATES];
+  size_t count = keys_of(conn, KM_WAY_DIRECT, direct);
+  km_path_key *kept = km_env_zalloc(&conn->ep->env, count, sizeof *kept);
+  if (kept == NULL) {
+    return;
+  }
+  memcpy(kept, direct, count * sizeof *kept);
+  if (!begin_again(conn, relays, keys_of(conn, KM_WAY_RELAY, relays))) {
+    km_env_free(&conn->ep->env, kept);
+    return;
+  }
+  conn->set_aside = kept;
+  conn->set_aside_count = count;
+  conn->patience = km_endpoint_now(conn->ep) + KM_REDIAL_RELAYS_NS;
+  CONN_LOG(conn, KM_LOG_INFO, KM_LOGC_QUIC, "relays-alone", "no answer yet; %zu set aside", count);
+}
+
+static void all_again(km_conn *conn) {
+  km_path_key keys[KM_MIXED_MAX_CANDIDATES];
+  size_t count = keys_of(conn, KM_WAY_RELAY, keys);
+  for (size_t i = 0; i < conn->set_aside_count && count < KM_MIXED_MAX_CANDIDATES; i++) {
+    keys[count++] = conn->set_aside[i];
+  }
+  (void)begin_again(conn, keys, count); /* it goes on with the relays, then */
+}
+
+/* Nobody answered at all. */
+static void silence(km_conn *conn) {
+  if (km_redial_give_up(conn)) {
+    return;
+  }
+  if (conn->set_aside != NULL) {
+    all_again(conn);
+  } else if (conn->mixed != NULL && has_both_kinds(conn)) {
+    relays_alone(conn);
+  }
+}
+
 void km_redial_timeout(km_conn *conn) {
   if (conn->patience > km_endpoint_now(conn->ep)) {
     return;
@@ -154,7 +233,7 @@ void km_redial_timeout(km_conn *conn) {
     return;
   }
   if (!conn->responded) {
-    (void)km_redial_give_up(conn);
+    silence(conn);
   } else if (!km_redial_without(conn, &conn->responder, NGTCP2_ERR_HANDSHAKE_TIMEOUT)) {
     return; /* there is nobody else: all the time of the dial is for this one */
   }
@@ -163,6 +242,8 @@ void km_redial_timeout(km_conn *conn) {
 void km_redial_forget(km_conn *conn) {
   km_env_free(&conn->ep->env, conn->verdict);
   km_env_free(&conn->ep->env, conn->verdict_reason);
+  km_env_free(&conn->ep->env, conn->set_aside);
+  conn->set_aside = NULL;
   conn->verdict = NULL;
   conn->verdict_reason = NULL;
 }

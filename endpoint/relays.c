@@ -86,7 +86,7 @@ static void reopen_paths(km_endpoint *ep, uint16_t relay, const km_id *peer) {
     const km_path *path = km_quic_path_current(conn);
     if (path != NULL && path->key.way == KM_WAY_RELAY && path->key.relay == relay &&
         (peer == NULL || km_id_equal(peer, &conn->remote_id))) {
-      km_quic_path_reopen(conn);
+      km_quic_path_reopen(conn, false);
     }
   }
 }

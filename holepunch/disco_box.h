@@ -43,8 +43,7 @@ void km_disco_box_del(km_disco_box *box); /* keys are wiped */
  * or KM_ERR_NOMEM. */
 KM_NODISCARD int km_disco_box_admit(km_disco_box *box, const km_id *peer);
 void km_disco_box_dismiss(km_disco_box *box, const km_id *peer);
-/* What the caller keeps for an admitted peer, NULL at first; and for whom it is: NULL for a stranger.
- */
+/* What the caller keeps for an admitted peer; NULL at first, and for strangers. */
 void km_disco_box_set_owner(km_disco_box *box, const km_id *peer, void *owner);
 void *km_disco_box_owner(const km_disco_box *box, const km_id *peer);
 

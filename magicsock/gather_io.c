@@ -317,7 +317,8 @@ static bool is_our_ip(const km_gather *g, const km_udp_addr *outer) {
 }
 
 /* Peers may lie: what one says is told to others only when it names an IP address of ours that a
- * STUN server saw too. Behind a NAT with a mapping for each destination it is of no use to others. */
+ * STUN server saw too. Behind a NAT with a mapping for each destination it is of use to nobody else.
+ */
 void km_gather_seen(km_gather *g, const km_udp_addr *outer) {
   km_nat_info nat;
   km_reporter_nat(g->reporter, &nat);

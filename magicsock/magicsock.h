@@ -19,7 +19,7 @@
 typedef struct km_magicsock km_magicsock;
 
 #define KM_MAGICSOCK_MAX_SOCKETS 16  /* slots, including old ones that still carry paths */
-#define KM_MAGICSOCK_MAX_SPRAY 240   /* extra sockets beside them, for guessing ports */
+#define KM_MAGICSOCK_MAX_SPRAY 239   /* extra sockets beside them, for guessing ports */
 #define KM_MAGICSOCK_MAX_BATCH 65535 /* bytes in one send */
 #define KM_MIXED_MAX_CANDIDATES 40   /* 32 direct + 8 relays */
 
@@ -86,6 +86,8 @@ km_udp_addr km_magicsock_local_of(const km_magicsock *ms, const km_path *path);
  * family stay as long as a path refers to them, then they close by themselves. */
 KM_NODISCARD int km_magicsock_rebind(km_magicsock *ms, const km_udp_addr *bind, km_errinfo *err);
 
+/* Whether nobody said what to bind: then a fresh port is as good as the one there is. */
+bool km_magicsock_bound_to_any(const km_magicsock *ms);
 /* The key under which `remote` is reached through the current socket of its family.
  * KM_ERR_NO_NETWORK when there is no such socket (an IPv6 address without IPv6), KM_ERR_BAD_ADDR
  * for what cannot be sent to: no family, port 0, a mapped address. */
@@ -113,18 +115,18 @@ size_t km_magicsock_home(const km_magicsock *ms, const char **ret, size_t cap);
 /* Addresses or routes of this machine changed: relays are checked or dialled at once, sockets that
  * died are opened anew. */
 void km_magicsock_network_changed(km_magicsock *ms);
-/* A number for the local socket of a direct key: 0 when it is the one that km_magicsock_key takes for
- * that address now. And the key of an address through such a socket: 0, or the errors of
+/* A number for the local socket of a direct key: 0 when it is the one that km_magicsock_key takes
+ * for that address now. And the key of an address through such a socket: 0, or the errors of
  * km_magicsock_key; KM_ERR_CLOSED when the socket is gone. */
 uint32_t km_magicsock_via(const km_magicsock *ms, const km_path_key *key);
 KM_NODISCARD int km_magicsock_key_via(const km_magicsock *ms, const km_udp_addr *remote,
                                       uint32_t via, km_path_key *ret);
-/* Opens up to `cap` extra sockets, for ports that a NAT gives out one a socket. They receive, and
- * send what is sent through their number. Returns how many there are now; 0 while former ones live.
- */
-size_t km_magicsock_spray(km_magicsock *ms, uint8_t family, uint32_t *ret_vias, size_t cap);
-/* Closes those of them that no path uses; the others close when none does. */
-void km_magicsock_spray_end(km_magicsock *ms);
+/* Opens up to `cap` extra sockets for `owner`, for NATs that give each socket a port of its own. They
+ * receive, and send what is sent through their number. Returns how many there are. */
+size_t km_magicsock_spray(km_magicsock *ms, const void *owner, uint8_t family, uint32_t *ret_vias,
+                          size_t cap);
+/* Closes those of the owner that no path uses; the others close when none does. */
+void km_magicsock_spray_end(km_magicsock *ms, const void *owner);
 /* The living path of a key, without a reference; NULL when there is none. */
 km_path *km_magicsock_find(const km_magicsock *ms, const km_path_key *key);
 /* The path of a key, made if need be, with one reference more.
@@ -140,8 +142,8 @@ KM_NODISCARD int km_mixed_new(km_magicsock *ms, const km_path_key *candidates, s
                               km_path **ret);
 /* One more candidate, found later; a known one changes nothing. 0, KM_ERR_LIMIT, KM_ERR_NOMEM. */
 KM_NODISCARD int km_mixed_add(km_magicsock *ms, km_path *mixed, const km_path_key *candidate);
-/* Lets go of sockets that were replaced: candidates through them go through the current ones from now
- * on. With `keep_current` the one that answered stays as it is. */
+/* Lets go of sockets that were replaced: candidates through them go through the current ones from
+ * now on. With `keep_current` the one that answered stays as it is. */
 void km_mixed_refresh(km_magicsock *ms, km_path *mixed, bool keep_current);
 /* The candidate with this key, NULL if it is none. */
 km_path *km_mixed_candidate(const km_path *mixed, const km_path_key *key);

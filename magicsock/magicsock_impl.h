@@ -8,9 +8,9 @@
 #include "magicsock/udp.h"
 
 /* free -> current -> old -> free; rebinding makes the current sockets of a family old, the last
- * path makes an old one free. Extra ones (km_magicsock_spray) are never current: free -> extra -> old.
- Both can die, when their descriptor becomes useless; a dead one keeps
- * its slot as long as paths refer to it. */
+ * path makes an old one free. Extra ones (km_magicsock_spray) are never current: free -> extra ->
+ * old. All can die, when their descriptor becomes useless; a dead one keeps its slot as long as
+ * paths refer to it. */
 typedef enum km_socket_state {
   KM_SOCKET_FREE,
   KM_SOCKET_CURRENT,
@@ -41,9 +41,10 @@ typedef struct km_kept_batch {
 typedef struct km_socket {
   km_magicsock *ms;
   km_socket_state state;
-  bool busy; /* its events are being handled: it is closed after that */
-  bool replaced;       /* it is dead, and another one was opened in its stead */
+  bool busy;     /* its events are being handled: it is closed after that */
+  bool replaced; /* it is dead, and another one was opened in its stead */
   uint8_t slot;
+  const void *owner;   /* of an extra one */
   uint32_t generation; /* a new one for each socket */
   uint32_t refs;       /* direct paths that use it */
   km_udp udp;

@@ -261,6 +261,10 @@ int km_magicsock_rebind(km_magicsock *ms, const km_udp_addr *bind, km_errinfo *e
   return 0;
 }
 
+bool km_magicsock_bound_to_any(const km_magicsock *ms) {
+  return ms->bound_to_any;
+}
+
 /* Keys and paths */
 
 /* An IPv4 address in IPv6 clothes goes through an IPv4 socket; a scope means something for

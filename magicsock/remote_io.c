@@ -109,7 +109,7 @@ static void send_call(km_remote *r, const km_disco_message *msg) {
 static void spray(km_remote *r, const km_punch_out *out) {
   uint32_t vias[KM_MAGICSOCK_MAX_SPRAY];
   size_t want = out->count < KM_MAGICSOCK_MAX_SPRAY ? out->count : KM_MAGICSOCK_MAX_SPRAY;
-  size_t count = km_magicsock_spray(r->all->config.ms, out->way.addr.family, vias, want);
+  size_t count = km_magicsock_spray(r->all->config.ms, r, out->way.addr.family, vias, want);
   r->spraying = count > 0;
   km_punch_spray_ready(r->punch, vias, count, now_of(r->all));
 }
@@ -117,7 +117,7 @@ static void spray(km_remote *r, const km_punch_out *out) {
 static void spray_end(km_remote *r) {
   if (r->spraying) {
     r->spraying = false;
-    km_magicsock_spray_end(r->all->config.ms);
+    km_magicsock_spray_end(r->all->config.ms, r);
   }
 }
 
@@ -259,8 +259,8 @@ static void answer(km_remote *r, const km_path_key *from, const km_disco_message
   send_to(r, from, &pong);
 }
 
-/* What looks like a replay may be fresh: the clock of a peer that restarted was set back. The Pong to
- * this Ping proves its time. A replay makes us send no more than it is long, and seldom. */
+/* What looks like a replay may be fresh: the clock of a peer that restarted was set back. The Pong
+ * to this Ping proves its time. A replay makes us send no more than it is long, and seldom. */
 static void ask_for_proof(km_remote *r, const km_path_key *from) {
   km_disco_message ping = {.type = KM_DISCO_PING};
   km_ts now = now_of(r->all);
@@ -427,6 +427,9 @@ static void on_renew(void *ctx, uint8_t family) {
   km_remotes *all = ctx;
   const km_udp_addr any = {.family = family};
   km_errinfo err;
+  if (!km_magicsock_bound_to_any(all->config.ms)) {
+    return; /* others know the port, and may reach us there without a NAT */
+  }
   if (km_magicsock_rebind(all->config.ms, &any, &err) != 0) {
     KM_LOG(&all->config.env->logger, KM_LOG_WARN, KM_LOGC_PUNCH, NULL, NULL, "renew-failed", "%s",
            err.text);

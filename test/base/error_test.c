@@ -36,6 +36,7 @@ static const struct {
     {"NO_PATH", -202},
     {"IDLE_TIMEOUT", -203},
     {"PATH_REFUSED", -204},
+    {"NO_DIRECT_PATH", -205},
     {"BAD_ID", -300},
     {"BAD_KEY", -301},
     {"BAD_KEY_FILE", -302},

@@ -301,6 +301,34 @@ static void changed_candidates_are_told(void **state) {
   lab_clear(&l);
 }
 
+static void changed_candidates_begin_the_rounds_anew(void **state) {
+  (void)state;
+  lab l;
+  lab_init(&l);
+  lab_want(&l, 0);
+  lab_called(&l, 0, PEER, 0);
+  lab_run(&l, 2000);
+  lab_forget(&l);
+  lab_local(&l, "198.51.100.1:1", 0, 0, 2000);
+  assert_int_equal(lab_pings(&l, PEER), 1);
+  assert_int_equal(lab_events(&l, KM_PUNCH_EVENT_LOCAL), 1);
+  lab_run(&l, 2300);
+  assert_int_equal(lab_pings(&l, PEER), 3);
+  lab_clear(&l);
+}
+
+static void a_call_checks_what_is_in_use_too(void **state) {
+  (void)state;
+  lab l;
+  lab_init(&l);
+  lab_open(&l, PEER);
+  km_punch_way way = lab_way(PEER);
+  km_punch_use(l.p, &way, true, MS(1000));
+  lab_called(&l, 0, PEER, 1001);
+  assert_int_equal(lab_pings(&l, PEER), 1);
+  lab_clear(&l);
+}
+
 static void changed_candidates_are_told_while_open(void **state) {
   (void)state;
   lab l;
@@ -491,6 +519,8 @@ int main(void) {
       cmocka_unit_test(without_other_candidates_nobody_is_called),
       cmocka_unit_test(the_lesser_id_does_not_call_for_that),
       cmocka_unit_test(changed_candidates_are_told),
+      cmocka_unit_test(changed_candidates_begin_the_rounds_anew),
+      cmocka_unit_test(a_call_checks_what_is_in_use_too),
       cmocka_unit_test(changed_candidates_are_told_while_open),
       cmocka_unit_test(at_rest_changed_candidates_are_kept_for_later),
       cmocka_unit_test(a_changed_network_puts_all_in_doubt),

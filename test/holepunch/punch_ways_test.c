@@ -311,6 +311,21 @@ static void what_once_worked_outlives_what_never_did(void **state) {
   lab_clear(&l);
 }
 
+static void pings_before_the_hole_was_there_are_no_losses(void **state) {
+  (void)state;
+  lab l;
+  lab_init(&l);
+  lab_want(&l, 0);
+  lab_called(&l, 0, PEER, 0);
+  lab_run(&l, 100); /* the second round */
+  assert_true(lab_pong(&l, lab_last_ping(&l, PEER)->msg.tx, PEER, 130));
+  lab_run(&l, 3000);
+  assert_int_equal(lab_info(&l, PEER).state, KM_PUNCH_WAY_OPEN);
+  assert_int_equal(lab_info(&l, PEER).loss_permille, 0);
+  assert_int_equal(lab_events(&l, KM_PUNCH_EVENT_SUSPECT), 0);
+  lab_clear(&l);
+}
+
 static void no_round_trip_is_zero(void **state) {
   (void)state;
   lab l;
@@ -542,6 +557,7 @@ int main(void) {
       cmocka_unit_test(strangers_push_out_strangers_only),
       cmocka_unit_test(a_full_table_keeps_what_is_open_or_used),
       cmocka_unit_test(what_once_worked_outlives_what_never_did),
+      cmocka_unit_test(pings_before_the_hole_was_there_are_no_losses),
       cmocka_unit_test(no_round_trip_is_zero),
       cmocka_unit_test(round_trips_are_smoothed_and_losses_counted),
       cmocka_unit_test(a_way_in_use_is_pinged_every_five_silent_seconds),

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from netlab import SKIP, Lab, enter, until
 from netlab.nodes import Program, cmd
 from netlab.sandbox import why_not
+from scenario_peers import end_with_parent
 
 INTEROP = os.path.join(cmd.SOURCE, "test/interop")
 KM_PEER = os.path.join(os.path.dirname(cmd.BIN_DIR), "test/km_interop_peer")
@@ -188,6 +189,7 @@ AT_ONCE = 4  # they mostly wait
 def play_one(number, dialler, addresses):
     """In a process of its own, with a sandbox of its own. Prints its row."""
     binding = os.environ["KM_INTEROP_IROH"]
+    end_with_parent()
     enter()
     case, knowing = CASES[number], "address" if addresses else "relay only"
     try:

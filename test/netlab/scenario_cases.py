@@ -10,7 +10,7 @@ from link_wire import Wire
 from scenario_peers import CONNECT_SECONDS, Pair
 
 # A round trip of 40 ms between the homes, whichever way: each uplink has 10 ms in each direction.
-LINE = {"delay": 10, "rate": 200, "buffer": 1000000}
+LINE = {"delay": 10, "rate": 100, "buffer": 500000}
 DIRECT_SECONDS = 30  # for a direct path to be there
 PAUSE_BOUND = 30  # a pause that is longer is a failure on any machine
 # Each exchange takes 10 s: TCP, WebSocket, the relay's handshake, QUIC's, some of them twice.
@@ -91,8 +91,10 @@ class Stage:
         self.notes["before"] = self.pair.receiver.path
 
     def now(self):
-        """It happens."""
+        """It happened."""
         self.at = time.monotonic()
+        if self.pair.receiver.last("received"):
+            raise Missing("all came before it happened: try more bytes")
 
     def second_uplinks(self, *sides):
         """The hosts of these are in another home as well, which they use when the first is gone."""
@@ -138,11 +140,13 @@ class Stage:
 
 @case("relay to direct upgrade", "none visible", SENDERS)
 def upgrade(stage):
-    # Kept apart until a part came through the relay.
+    # Kept apart until a part came through the relay, and no longer than they go on punching.
     wall = stage.block_direct()
     stage.connect()
     stage.pair.go()
-    stage.pair.wait_share(0.1)
+    connected = time.monotonic()
+    stage.pair.wait(60, "some came", lambda: stage.pair.bytes >= 0.1 * stage.size or (
+        stage.pair.bytes > 0 and time.monotonic() > connected + 1))
     stage.notes["before"] = stage.pair.receiver.path
     wall.lift()
     lifted = time.monotonic()

@@ -1,15 +1,22 @@
 """Two km-netlab-transfer processes that hold one connection, and what they tell."""
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 
 from netlab import until
 from netlab.nodes import Program, cmd
+from netlab.sandbox import LIBC, PR_SET_PDEATHSIG, check
 
 CONNECT_SECONDS = 60
 LOG = os.environ.get("KM_LOG") or "info"
+
+
+def end_with_parent():
+    """Before enter(), in a process that plays one of many: it does not outlive who began it."""
+    check(LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0), "prctl")
 
 
 def wrong_clock(seconds):

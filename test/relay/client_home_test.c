@@ -80,7 +80,7 @@ static void node_open(node *n, lab_relay *const *relays, size_t count) {
                                    .on_rx = on_rx,
                                    .on_rx_done = on_nothing,
                                    .on_writable = on_nothing,
-                                   .ctx = n,
+                                   .rx_ctx = n,
                                    .rx_not_quic = &n->not_quic};
   assert_int_equal(km_relays_new(&n->r, &config, NULL), 0);
 }

@@ -217,9 +217,9 @@ KM_EXPORT size_t km_endpoint_bound(const km_endpoint *endpoint, km_udp_addr *ret
 
 /**
  * The address to hand to others: id, the direct addresses (a wildcard socket counts with the
- * addresses of all interfaces that are up; loopback only if there is nothing else; what STUN servers
- * and peers see, and a port mapping of the router), and the relays that answer now: home first, then
- * its standby.
+ * addresses of all interfaces that are up; loopback only if there is nothing else; what STUN
+ * servers see, and a port mapping of the router), and the relays that answer now: home first, then
+ * its standby. Without the direct addresses when path_policy is KM_POLICY_RELAY_ONLY.
  * @param[out] ret  free with km_addr_free
  * @return 0, KM_ERR_CLOSED or KM_ERR_NOMEM
  */
