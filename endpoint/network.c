@@ -70,7 +70,9 @@ int km_endpoint_open_remotes(km_endpoint *ep, const char *const *relay_urls, siz
                               .port_mapping = ep->opt.port_mapping,
                               .on_candidates = on_candidates,
                               .ctx = ep};
-  config.learn_servers = config.stun_count == 0;
+  bool hidden = ep->opt.path_policy == KM_POLICY_RELAY_ONLY; /* where we are is nobody's business */
+  config.stun_count = hidden ? 0 : config.stun_count;
+  config.learn_servers = config.stun_count == 0 && !hidden;
   if (config.learn_servers) {
     config.stun_count = stun_names(relay_urls, count, urls, names);
     config.stun_servers = names;

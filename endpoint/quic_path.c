@@ -78,16 +78,27 @@ km_path *km_quic_path_current(const km_conn *conn) {
   return path != NULL || !conn->progress.completed ? path : conn->current; /* reopened: the last */
 }
 
-/* A path of the connection, by itself or as a candidate. */
+/* A path of the connection, by itself or as a candidate. `path` may be gone: it is not looked at. */
 static bool is_held(const km_conn *conn, const km_path *path) {
   for (size_t i = 0; i < conn->path_count; i++) {
     const km_path *of = conn->paths[i].path;
-    if (of == path || (of->key.way == KM_WAY_MIXED && path != NULL &&
-                       km_mixed_candidate(of, &path->key) == path)) {
+    size_t count = of->key.way == KM_WAY_MIXED ? km_mixed_count(of) : 0;
+    bool held = of == path;
+    for (size_t k = 0; k < count && !held; k++) {
+      held = km_mixed_at(of, k) == path;
+    }
+    if (held) {
       return true;
     }
   }
   return false;
+}
+
+/* Looked up again then; never left pointing at what may be freed. */
+static void check_current(km_conn *conn) {
+  if (!is_held(conn, conn->current)) {
+    conn->current = NULL;
+  }
 }
 
 static void remove_entry(km_conn *conn, size_t i) {
@@ -100,9 +111,7 @@ static void remove_entry(km_conn *conn, size_t i) {
   }
   conn->path_count--;
   memmove(&conn->paths[i], &conn->paths[i + 1], (conn->path_count - i) * sizeof conn->paths[0]);
-  if (!is_held(conn, conn->current)) {
-    conn->current = NULL; /* looked up again; never left pointing at what may be freed */
-  }
+  check_current(conn);
   km_path_unref(conn->ep->ms, path);
 }
 
@@ -335,6 +344,7 @@ void km_quic_path_check(km_conn *conn) {
 void km_quic_path_refresh(km_conn *conn) {
   if (conn->mixed != NULL && conn->progress.completed) {
     km_mixed_refresh(conn->ep->ms, conn->mixed, uses_mixed(conn));
+    check_current(conn);
   }
 }
 
@@ -399,6 +409,27 @@ static int migration_error(int liberr, km_errinfo *err) {
   }
 }
 
+/* The entry of a way's path, made if need be. */
+static int entry_for(km_conn *conn, const km_path_key *key, km_quic_path **ret) {
+  km_path *path;
+  int rv = km_magicsock_path(conn->ep->ms, key, &path);
+  if (rv != 0) {
+    return rv;
+  }
+  *ret = entry_of(conn, path);
+  if (*ret != NULL) {
+    km_path_unref(conn->ep->ms, path);
+    return 0;
+  }
+  rv = km_quic_path_add(conn, path);
+  if (rv != 0) {
+    km_path_unref(conn->ep->ms, path);
+    return rv;
+  }
+  *ret = entry_of(conn, path);
+  return 0;
+}
+
 int km_quic_migrate(km_conn *conn, const km_path_key *key, km_errinfo *err) {
   if (!conn->is_client || !conn->progress.confirmed) {
     return km_fail(err, KM_ERR_STATE,
@@ -415,21 +446,13 @@ int km_quic_migrate(km_conn *conn, const km_path_key *key, km_errinfo *err) {
   if (current != NULL && km_path_key_matches(&current->key, key)) {
     return 0;
   }
-  km_path *path;
-  int rv = km_magicsock_path(conn->ep->ms, key, &path);
+  km_quic_path *cp;
+  int rv = entry_for(conn, key, &cp);
+  if (rv == KM_ERR_LIMIT) {
+    return km_fail(err, rv, "the connection has %d paths already", KM_CONN_MAX_PATHS);
+  }
   if (rv != 0) {
     return km_fail(err, rv, NULL);
-  }
-  km_quic_path *cp = entry_of(conn, path);
-  if (cp != NULL) {
-    km_path_unref(conn->ep->ms, path);
-  } else {
-    rv = km_quic_path_add(conn, path);
-    if (rv != 0) {
-      km_path_unref(conn->ep->ms, path);
-      return km_fail(err, rv, "the connection has %d paths already", KM_CONN_MAX_PATHS);
-    }
-    cp = entry_of(conn, path);
   }
   ngtcp2_path to;
   fill(cp, &to);
@@ -443,7 +466,7 @@ int km_quic_migrate(km_conn *conn, const km_path_key *key, km_errinfo *err) {
   km_conn_note_event(conn, KM_EXPLAIN_EVENT_MOVE_TRIED, key, 0);
   /* ngtcp2 goes at once to a path that it validated before: then no result follows. */
   const km_quic_path *used = in_use(conn);
-  conn->probing = used != NULL && used->path == path ? NULL : path;
+  conn->probing = used == cp ? NULL : cp->path;
   return 0;
 }
 
@@ -468,6 +491,9 @@ static void add_key(key_list *list, const km_path_key *key) {
 /* Through the sockets of now; without one of that family it is none. */
 static void add_current_key(const km_conn *conn, key_list *list, const km_path_key *given) {
   km_path_key key = *given;
+  if (key.way == KM_WAY_DIRECT && !km_quic_select_may_be_direct(conn)) {
+    return;
+  }
   if (key.way != KM_WAY_DIRECT || km_magicsock_key(conn->ep->ms, &given->remote, &key) == 0) {
     add_key(list, &key);
   }
@@ -549,21 +575,16 @@ static void reopen_to(km_conn *conn, const key_list *list) {
 }
 
 int km_quic_path_jump(km_conn *conn, const km_path_key *key) {
-  km_path *path;
-  int rv = km_magicsock_path(conn->ep->ms, key, &path);
+  km_quic_path *cp;
+  int rv = entry_for(conn, key, &cp);
   if (rv != 0) {
-    return rv;
-  }
-  rv = km_quic_path_add(conn, path);
-  if (rv != 0) {
-    km_path_unref(conn->ep->ms, path);
     return rv;
   }
   ngtcp2_path to;
-  fill(entry_of(conn, path), &to);
+  fill(cp, &to);
   rv = ngtcp2_conn_initiate_immediate_migration(conn->quic, &to, km_endpoint_now(conn->ep));
   if (rv != 0) {
-    remove_entry(conn, conn->path_count - 1);
+    conn->prune_at = km_endpoint_now(conn->ep);
     return rv;
   }
   if (conn->mixed != NULL) {

@@ -31,9 +31,9 @@ void km_redial_retried(km_conn *conn);
 /* Gives up if nobody has answered in KM_REDIAL_PATIENCE_NS, drops who did and said no more. */
 void km_redial_timeout(km_conn *conn);
 
-/* Nobody answered for so long: perhaps the peer answers where the first copy came from, and cannot be
- * heard there (a firewall that lets packets through one way). Then relays alone are tried, then all
- * again. */
+/* Nobody answered for so long: perhaps the peer answers where the first copy came from, and cannot
+ * be heard there (a firewall that lets packets through one way). Then relays alone are tried, then
+ * all again. */
 #define KM_REDIAL_SILENCE_NS (3 * KM_NS_PER_S)
 #define KM_REDIAL_RELAYS_NS (5 * KM_NS_PER_S)
 

@@ -317,8 +317,7 @@ static bool is_our_ip(const km_gather *g, const km_udp_addr *outer) {
 }
 
 /* Peers may lie: what one says is told to others only when it names an IP address of ours that a
- * STUN server saw too. Behind a NAT with a mapping for each destination it is of use to nobody else.
- */
+ * STUN server saw too. Behind a NAT with a mapping for each destination it helps nobody else. */
 void km_gather_seen(km_gather *g, const km_udp_addr *outer) {
   km_nat_info nat;
   km_reporter_nat(g->reporter, &nat);

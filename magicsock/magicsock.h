@@ -121,8 +121,8 @@ void km_magicsock_network_changed(km_magicsock *ms);
 uint32_t km_magicsock_via(const km_magicsock *ms, const km_path_key *key);
 KM_NODISCARD int km_magicsock_key_via(const km_magicsock *ms, const km_udp_addr *remote,
                                       uint32_t via, km_path_key *ret);
-/* Opens up to `cap` extra sockets for `owner`, for NATs that give each socket a port of its own. They
- * receive, and send what is sent through their number. Returns how many there are. */
+/* Opens up to `cap` extra sockets for `owner`, for NATs that give each socket a port of its own.
+ * They receive, and send what is sent through their number. Returns how many there are. */
 size_t km_magicsock_spray(km_magicsock *ms, const void *owner, uint8_t family, uint32_t *ret_vias,
                           size_t cap);
 /* Closes those of the owner that no path uses; the others close when none does. */

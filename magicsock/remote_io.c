@@ -26,7 +26,7 @@ struct km_remote {
   km_ts joined;
   km_ts proof_at;
   uint8_t proof[KM_DISCO_TX_LEN]; /* the Ping that was sent then; see ask_for_proof */
-  bool changed;                   /* users are to be told at the end of the turn */
+  km_list changed;                /* in all->changed: users are to be told at the end of the turn */
   bool spraying;
 };
 
@@ -38,7 +38,7 @@ struct km_remotes {
   km_deadline *deadline;
   km_defer *turn_end;
   km_timer_heap timers;
-  km_list remotes;
+  km_list remotes, changed;
   size_t count;
   uint64_t attempts, successes; /* of peers that are gone */
   km_id own;
@@ -122,7 +122,7 @@ static void spray_end(km_remote *r) {
 }
 
 static void changed(km_remote *r) {
-  r->changed = true;
+  km_list_append(&r->all->changed, &r->changed);
   km_defer_run(r->all->turn_end);
 }
 
@@ -152,6 +152,27 @@ static void hold(km_remote *r, const km_punch_way *way) {
     return;
   }
   r->held[r->held_count++] = path;
+}
+
+static bool is_used(const km_remote *r, const km_path_key *key) {
+  for (const km_list *n = r->users.next; n != &r->users; n = n->next) {
+    const km_remote_user *user = KM_LIST_ITEM(n, km_remote_user, node);
+    if (user->uses && km_path_key_matches(&user->used, key)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+/* The same address is reached through the current socket now. */
+static void let_go_of_older(km_remote *r, const km_punch_way *way) {
+  for (size_t i = r->held_count; way->via == 0 && i-- > 0;) {
+    const km_path_key *key = &r->held[i]->key;
+    if (km_udp_addr_equal(&key->remote, &way->addr) && !is_used(r, key)) {
+      km_path_unref(r->all->config.ms, r->held[i]);
+      r->held[i] = r->held[--r->held_count];
+    }
+  }
 }
 
 static void let_go(km_remote *r, const km_punch_way *way) {
@@ -189,6 +210,7 @@ static void act(km_remote *r, const km_punch_out *out) {
   case KM_PUNCH_OUT_OPEN:
     log_way(r, &out->way, "way-open");
     hold(r, &out->way);
+    let_go_of_older(r, &out->way);
     mark_users(r, &out->way, false);
     break;
   case KM_PUNCH_OUT_DEAD:
@@ -353,28 +375,18 @@ static km_remote_user *untold(const km_remote *r) {
   return NULL;
 }
 
-static km_remote *next_changed(const km_remotes *all) {
-  for (km_list *n = all->remotes.next; n != &all->remotes; n = n->next) {
-    km_remote *r = KM_LIST_ITEM(n, km_remote, node);
-    if (r->changed) {
-      return r;
-    }
-  }
-  return NULL;
-}
-
 /* Users and remotes may go while they are told: looked for anew each time. */
 static void on_turn_end(void *ctx) {
   km_remotes *all = ctx;
-  km_remote *r;
-  while ((r = next_changed(all)) != NULL) {
+  while (!km_list_empty(&all->changed)) {
+    km_remote *r = KM_LIST_ITEM(all->changed.next, km_remote, changed);
     km_remote_user *user = untold(r);
     if (user != NULL) {
       user->told = true;
       user->on_change(user);
       continue;
     }
-    r->changed = false;
+    km_list_remove(&r->changed);
     for (km_list *n = r->users.next; n != &r->users; n = n->next) {
       KM_LIST_ITEM(n, km_remote_user, node)->told = false;
     }
@@ -501,6 +513,7 @@ int km_remotes_new(km_remotes **ret, const km_remotes_config *config, km_errinfo
   all->config.stun_servers = NULL;
   all->wake = KM_TS_NEVER;
   km_list_init(&all->remotes);
+  km_list_init(&all->changed);
   km_timer_heap_init(&all->timers, config->env);
   km_probe_budget_init(&all->budget, now_of(all));
   km_secret_key_id(config->key, &all->own);
@@ -546,6 +559,7 @@ static void forget(km_remote *r) {
   }
   km_disco_box_dismiss(all->box, &r->peer);
   km_list_remove(&r->node);
+  km_list_remove(&r->changed);
   all->count--;
   km_punch_del(r->punch);
   km_env_free(all->config.env, r);
@@ -577,6 +591,7 @@ static int make(km_remotes *all, const km_id *peer, km_remote **ret) {
   r->timer.fire = on_timer;
   r->joined = now_of(all);
   km_list_init(&r->node);
+  km_list_init(&r->changed);
   km_list_init(&r->users);
   km_list_append(&all->remotes, &r->node);
   all->count++;
@@ -724,6 +739,7 @@ void km_remote_heard(km_remote_user *user, const km_path_key *key) {
   km_punch_way way;
   if (user->remote != NULL && way_of(user->remote, key, &way)) {
     km_punch_heard(user->remote->punch, &way, now_of(user->remote->all));
+    pull(user->remote);
   }
 }
 

@@ -4,6 +4,8 @@
 
 #include "magicsock/magicsock_impl.h"
 
+_Static_assert(KM_MAGICSOCK_MAX_SOCKETS + KM_MAGICSOCK_MAX_SPRAY <= 255, "a via has 8 bits for it");
+
 /* The slots stay where they are while a socket is in one of them. */
 static bool make_slots(km_magicsock *ms) {
   if (ms->spray != NULL) {

@@ -52,8 +52,8 @@ typedef enum km_path_kind { KM_PATH_NONE, KM_PATH_DIRECT, KM_PATH_RELAY } km_pat
 /** Which paths a connection may take, and what is done for it. */
 typedef enum km_path_policy {
   KM_POLICY_DEFAULT,        /**< the endpoint's; there KM_POLICY_PREFER_DIRECT */
-  KM_POLICY_ANY,            /**< what answers first; nothing is done for a better one, and our
-                                addresses are told to nobody */
+  KM_POLICY_ANY,            /**< what answers first; nothing is done for a better one, and peers
+                                are not told our addresses */
   KM_POLICY_PREFER_DIRECT,  /**< relayed at first if need be, direct as soon as that works */
   KM_POLICY_REQUIRE_DIRECT, /**< the same, but closed with KM_ERR_NO_DIRECT_PATH when it was not
                                  direct for `direct_within_ms` */
