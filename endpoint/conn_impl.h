@@ -212,8 +212,8 @@ void km_quic_path_received(km_quic_path *known, size_t bytes);
 void km_quic_path_accepted(km_conn *conn, km_quic_path *known, const km_path_key *from,
                            size_t bytes);
 void km_quic_path_settle(km_conn *conn); /* the handshake is done: no more first flights */
-/* Client: its path is dead, or may be: to all candidates at once. With `leave` not to the direct way
- * in use, whose first copy the peer would answer where it cannot be heard. */
+/* Client: its path is dead, or may be: to all candidates at once. With `leave` not to the direct
+ * way in use: the peer would answer where the first copy comes from, and may not be heard there. */
 void km_quic_path_reopen(km_conn *conn, bool leave);
 /* A direct way may be there again; `moved`: the one in use is probably gone. */
 void km_quic_path_network_changed(km_conn *conn, bool moved);

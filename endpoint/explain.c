@@ -135,6 +135,11 @@ static bool was_given(const km_conn *conn, const km_udp_addr *addr) {
       return true;
     }
   }
+  for (size_t i = 0; i < conn->set_aside_count; i++) {
+    if (km_udp_addr_equal(&conn->set_aside[i].remote, addr)) {
+      return true;
+    }
+  }
   return false;
 }
 
@@ -281,7 +286,7 @@ static void gather_search(const km_conn *conn, km_explain_facts *f) {
 }
 
 static size_t count_given(const km_conn *conn) {
-  size_t given = 0;
+  size_t given = conn->set_aside_count;
   size_t count = conn->mixed == NULL ? 0 : km_mixed_count(conn->mixed);
   for (size_t i = 0; i < count; i++) {
     given += km_mixed_at(conn->mixed, i)->key.way == KM_WAY_DIRECT;

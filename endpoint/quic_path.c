@@ -78,7 +78,7 @@ km_path *km_quic_path_current(const km_conn *conn) {
   return path != NULL || !conn->progress.completed ? path : conn->current; /* reopened: the last */
 }
 
-/* A path of the connection, by itself or as a candidate. `path` may be gone: it is not looked at. */
+/* A path of the connection, by itself or as a candidate. `path` may be freed: only compared. */
 static bool is_held(const km_conn *conn, const km_path *path) {
   for (size_t i = 0; i < conn->path_count; i++) {
     const km_path *of = conn->paths[i].path;

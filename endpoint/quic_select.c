@@ -88,31 +88,33 @@ void km_quic_select_leave(km_conn *conn) {
 
 /* --- the search for ways ---------------------------------------------------------------------- */
 
-static void tell_path(km_conn *conn, const km_path *path) {
-  if (path->key.way == KM_WAY_DIRECT && conn->is_client) {
+static void tell_relay(km_conn *conn, const km_path *path) {
+  bool used = path == km_quic_path_current(conn);
+  ngtcp2_conn_info info;
+  ngtcp2_conn_get_conn_info2(conn->quic, &info);
+  km_remote_relay(&conn->select.user, &path->key,
+                  used && info.min_rtt != UINT64_MAX ? info.smoothed_rtt : 0);
+}
+
+static void tell_candidate(km_conn *conn, const km_path *path) {
+  if (path->key.way == KM_WAY_DIRECT) {
     km_remote_add(&conn->select.user, &path->key.remote);
-  }
-  if (path->key.way == KM_WAY_RELAY) {
-    bool used = path == km_quic_path_current(conn);
-    ngtcp2_conn_info info;
-    ngtcp2_conn_get_conn_info2(conn->quic, &info);
-    km_remote_relay(&conn->select.user, &path->key,
-                    used && info.min_rtt != UINT64_MAX ? info.smoothed_rtt : 0);
+  } else {
+    tell_relay(conn, path);
   }
 }
 
-static void tell_paths(km_conn *conn) {
-  for (size_t i = 0; i < conn->set_aside_count; i++) {
+static void tell_paths(km_conn *conn, bool first) {
+  for (size_t i = 0; first && i < conn->set_aside_count; i++) {
     km_remote_add(&conn->select.user, &conn->set_aside[i].remote);
   }
   for (size_t i = 0; i < conn->path_count; i++) {
     const km_path *path = conn->paths[i].path;
-    if (path->key.way != KM_WAY_MIXED) {
-      tell_path(conn, path);
-      continue;
+    if (path->key.way == KM_WAY_RELAY) {
+      tell_relay(conn, path);
     }
-    for (size_t k = 0; k < km_mixed_count(path); k++) {
-      tell_path(conn, km_mixed_at(path, k));
+    for (size_t k = 0; first && path->key.way == KM_WAY_MIXED && k < km_mixed_count(path); k++) {
+      tell_candidate(conn, km_mixed_at(path, k));
     }
   }
 }
@@ -125,7 +127,7 @@ static void look_for_direct(km_conn *conn) {
     CONN_LOG(conn, KM_LOG_WARN, KM_LOGC_PUNCH, "not-looking", "%s", km_strerror(rv));
     return;
   }
-  tell_paths(conn);
+  tell_paths(conn, !joined);
   conn->select.start_due = conn->select.start_due || !joined;
 }
 
@@ -325,7 +327,7 @@ void km_quic_select_choose(km_conn *conn) {
   }
 }
 
-/* --- how the path in use does ------------------------------------------------------------------ */
+/* --- how the path in use does ----------------------------------------------------------------- */
 
 static void note_look(km_conn *conn, const ngtcp2_conn_info *info) {
   conn->select.look = (km_path_look){.next_at = conn->select.look.next_at,
@@ -335,8 +337,8 @@ static void note_look(km_conn *conn, const ngtcp2_conn_info *info) {
                                      .bytes_lost = info->bytes_lost};
 }
 
-/* Full packets are lost again and again though something is heard: small ones get through, perhaps a
- * router on the way became unable to carry large ones and does not say so (RFC 4821). */
+/* Full packets are lost again and again though something is heard: small ones get through, perhaps
+ * a router on the way became unable to carry large ones and does not say so (RFC 4821). */
 static bool is_stalled(const km_conn *conn, const ngtcp2_conn_info *info) {
   const km_path_look *before = &conn->select.look;
   uint64_t lost = info->bytes_lost - before->bytes_lost;

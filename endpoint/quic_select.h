@@ -1,4 +1,4 @@
-/* Which path a connection takes: its policy, the ways that were found to its peer, and when to move.
+/* Which path a connection takes: its policy, the ways that were found to its peer, when to move.
  * How a connection moves is quic_path.c's. */
 #ifndef KM_ENDPOINT_QUIC_SELECT_H
 #define KM_ENDPOINT_QUIC_SELECT_H

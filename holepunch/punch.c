@@ -119,7 +119,7 @@ static void doubt_old(km_punch *p) {
     if (!km_punch_is_open(rec)) {
       continue;
     }
-    if (km_punch_since(p->now, rec->heard_at) > KM_PUNCH_KEEP_ALIVE) {
+    if (km_punch_since(p->now, rec->heard_at) > KM_PUNCH_FRESH) {
       km_punch_way_dead(p, rec);
     } else {
       rec->state = KM_PUNCH_WAY_OPEN;
@@ -282,7 +282,7 @@ void km_punch_use(km_punch *p, const km_punch_way *way, bool used, km_ts now) {
   p->now = now;
   km_punch_rec *rec = km_punch_ways_find(p, way);
   if (rec == NULL && used) { /* QUIC found it first: it is counted all the same */
-    rec = km_punch_ways_add(p, way, KM_CANDIDATE_GIVEN);
+    rec = km_punch_ways_add(p, way, KM_CANDIDATE_PEER_REFLEXIVE);
   }
   if (rec != NULL && used) {
     rec->users++;

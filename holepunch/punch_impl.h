@@ -18,7 +18,8 @@
 #define KM_PUNCH_PINGS 16
 #define KM_PUNCH_LATE KM_PUNCH_S(30)      /* a Pong counts that long: there are links of 10 s */
 #define KM_PUNCH_KEEP_ALIVE KM_PUNCH_S(8) /* behind QUIC's own, of 5 s by default */
-#define KM_PUNCH_TRIAL KM_PUNCH_S(60)     /* other candidates, while a way is open */
+#define KM_PUNCH_FRESH KM_PUNCH_S(5)  /* what was heard so long ago is believed without asking */
+#define KM_PUNCH_TRIAL KM_PUNCH_S(60) /* other candidates, while a way is open */
 
 /* What KM_CANDIDATE_* a Call-me-maybe may hold. */
 #define KM_PUNCH_CALLED                                                                            \

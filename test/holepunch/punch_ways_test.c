@@ -359,7 +359,7 @@ static void round_trips_are_smoothed_and_losses_counted(void **state) {
   lab_clear(&l);
 }
 
-static void a_way_in_use_is_pinged_every_five_silent_seconds(void **state) {
+static void a_way_in_use_is_pinged_after_eight_silent_seconds(void **state) {
   (void)state;
   lab l;
   lab_init(&l);
@@ -370,18 +370,18 @@ static void a_way_in_use_is_pinged_every_five_silent_seconds(void **state) {
   km_punch_heard(l.p, &way, MS(20000));
   km_punch_use(l.p, &way, true, MS(20000));
   km_punch_use(l.p, &way, true, MS(20000));
-  assert_int_equal(km_punch_deadline(l.p), MS(25000));
+  assert_int_equal(km_punch_deadline(l.p), MS(28000));
   km_punch_heard(l.p, &way, MS(22000));
-  assert_int_equal(km_punch_deadline(l.p), MS(27000));
-  lab_run(&l, 27000);
+  assert_int_equal(km_punch_deadline(l.p), MS(30000));
+  lab_run(&l, 30000);
   assert_int_equal(lab_pings(&l, PEER), 1);
-  assert_true(lab_pong(&l, lab_last_ping(&l, PEER)->msg.tx, PEER, 27030));
-  km_punch_use(l.p, &way, false, MS(27030)); /* one of two */
-  assert_int_equal(km_punch_deadline(l.p), MS(32030));
-  km_punch_use(l.p, &way, false, MS(27030));
-  assert_true(km_punch_deadline(l.p) > MS(32030));
-  km_punch_use(l.p, &way, false, MS(27030)); /* once too often changes nothing */
-  assert_true(km_punch_deadline(l.p) > MS(32030));
+  assert_true(lab_pong(&l, lab_last_ping(&l, PEER)->msg.tx, PEER, 30030));
+  km_punch_use(l.p, &way, false, MS(30030)); /* one of two */
+  assert_int_equal(km_punch_deadline(l.p), MS(38030));
+  km_punch_use(l.p, &way, false, MS(30030));
+  assert_true(km_punch_deadline(l.p) > MS(38030));
+  km_punch_use(l.p, &way, false, MS(30030)); /* once too often changes nothing */
+  assert_true(km_punch_deadline(l.p) > MS(38030));
   lab_clear(&l);
 }
 
@@ -439,14 +439,14 @@ static void a_lost_keep_alive_makes_suspicious(void **state) {
   lab_open(&l, PEER);
   km_punch_way way = lab_way(PEER);
   km_punch_use(l.p, &way, true, MS(1000));
-  lab_run(&l, 5030); /* five seconds after it was heard */
+  lab_run(&l, 8030); /* eight seconds after it was heard */
   assert_int_equal(lab_pings(&l, PEER), 1);
-  lab_run(&l, 5229);
+  lab_run(&l, 8229);
   assert_int_equal(lab_info(&l, PEER).state, KM_PUNCH_WAY_OPEN);
-  lab_run(&l, 5230);
+  lab_run(&l, 8230);
   assert_int_equal(lab_info(&l, PEER).state, KM_PUNCH_WAY_SUSPECT);
-  lab_run(&l, 6000);                                /* where pings were lost before, six must be */
-  assert_int_equal(lab_pings(&l, PEER), 1 + 6 + 3); /* and the rounds since 5,555 */
+  lab_run(&l, 9000);                                /* where pings were lost before, six must be */
+  assert_int_equal(lab_pings(&l, PEER), 1 + 6 + 3); /* and the rounds since 8,555 */
   assert_int_equal(lab_outs(&l, KM_PUNCH_OUT_DEAD), 1);
   lab_clear(&l);
 }
@@ -458,9 +458,9 @@ static void what_was_heard_since_excuses_a_lost_keep_alive(void **state) {
   lab_open(&l, PEER);
   km_punch_way way = lab_way(PEER);
   km_punch_use(l.p, &way, true, MS(1000));
-  lab_run(&l, 5030);
-  km_punch_heard(l.p, &way, MS(5100));
-  lab_run(&l, 5300);
+  lab_run(&l, 8030);
+  km_punch_heard(l.p, &way, MS(8100));
+  lab_run(&l, 8300);
   assert_int_equal(lab_info(&l, PEER).state, KM_PUNCH_WAY_OPEN);
   lab_clear(&l);
 }
@@ -560,7 +560,7 @@ int main(void) {
       cmocka_unit_test(pings_before_the_hole_was_there_are_no_losses),
       cmocka_unit_test(no_round_trip_is_zero),
       cmocka_unit_test(round_trips_are_smoothed_and_losses_counted),
-      cmocka_unit_test(a_way_in_use_is_pinged_every_five_silent_seconds),
+      cmocka_unit_test(a_way_in_use_is_pinged_after_eight_silent_seconds),
       cmocka_unit_test(a_suspected_way_dies_after_five_unanswered_pings),
       cmocka_unit_test(a_pong_ends_a_suspicion),
       cmocka_unit_test(a_lost_keep_alive_makes_suspicious),
