@@ -553,9 +553,6 @@ static void reopen_to(km_conn *conn, const key_list *list) {
   km_ts now = km_endpoint_now(conn->ep);
   const km_path *left = km_quic_path_current(conn);
   km_path *mixed;
-  if (left != NULL && left->key.way == KM_WAY_DIRECT) {
-    km_quic_select_avoid(conn, &left->key);
-  }
   km_conn_note_event(conn, KM_EXPLAIN_EVENT_LOST, left == NULL ? NULL : &left->key, 0);
   km_conn_note_event(conn, KM_EXPLAIN_EVENT_REOPENED, NULL, (uint32_t)list->count);
   conn->reopened_at = now;
@@ -736,6 +733,7 @@ void km_quic_path_network_changed(km_conn *conn, bool moved) {
   conn->seek_wait = 0;
   conn->seek_at = km_endpoint_now(conn->ep);
   if (moved) {
+    conn->select.avoid_until = 0; /* it was so on another network */
     conn->reopened_at = 0;
     km_quic_path_reopen(conn, false);
   }

@@ -92,8 +92,9 @@ static void observe(km_gather *g, const km_udp_addr *outer, km_ts at) {
 static void observe_reflexive(km_gather *g) {
   km_udp_addr outer[KM_DISCO_MAX_CANDIDATES];
   uint64_t age = km_reporter_age(g->reporter);
-  size_t count =
-      age > WATCH_EVERY_NS ? 0 : km_reporter_reflexive(g->reporter, outer, KM_DISCO_MAX_CANDIDATES);
+  size_t count = age > 2 * WATCH_EVERY_NS
+                     ? 0
+                     : km_reporter_reflexive(g->reporter, outer, KM_DISCO_MAX_CANDIDATES);
   for (size_t i = 0; i < count; i++) {
     observe(g, &outer[i], now_of(g) - age);
   }

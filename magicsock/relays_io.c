@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "magicsock/home_relay.h"
+#include "magicsock/interfaces_io.h"
 #include "magicsock/mapped_addr.h"
 #include "magicsock/packet_kind.h"
 #include "relay/client.h"
@@ -636,11 +637,31 @@ size_t km_relays_home(const km_relays *r, const char **ret, size_t cap) {
   return count;
 }
 
+typedef struct address_search {
+  const km_udp_addr *wanted;
+  bool found;
+} address_search;
+
+static void compare_address(void *ctx, const km_udp_addr *addr, bool loopback) {
+  (void)loopback;
+  address_search *search = ctx;
+  search->found = search->found || (addr->family == search->wanted->family &&
+                                    memcmp(addr->ip, search->wanted->ip, sizeof addr->ip) == 0);
+}
+
+/* Of an interface that is up. Link-local addresses are not listed: they are believed. */
+static bool is_ours(void *ctx, const km_udp_addr *addr) {
+  (void)ctx;
+  address_search search = {.wanted = addr};
+  km_interface_each(compare_address, &search);
+  return search.found || addr->scope_id != 0 || km_udp_addr_is_loopback(addr);
+}
+
 void km_relays_network_changed(km_relays *r) {
   for (size_t i = 0; i < r->count; i++) {
     forget_latencies(&r->at[i]);
     if (r->at[i].client != NULL) {
-      km_relay_client_network_changed(r->at[i].client);
+      km_relay_client_network_changed(r->at[i].client, is_ours, NULL);
     }
   }
   r->probe_at = now_of(r);

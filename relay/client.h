@@ -76,8 +76,10 @@ km_ts km_relay_client_last_rx(const km_relay_client *c);
  * Nothing, while such a check is under way or nothing is connected. */
 void km_relay_client_check(km_relay_client *c, uint64_t deadline_ns);
 /* The network changed: drop the back-off and connect at once; a connected one is checked, or given
- * up when the address of ours that it used is gone. */
-void km_relay_client_network_changed(km_relay_client *c);
+ * up when the address of ours that it used is not ours any more (`is_ours`; NULL: not known). */
+void km_relay_client_network_changed(km_relay_client *c,
+                                     bool (*is_ours)(void *ctx, const km_udp_addr *addr),
+                                     void *ctx);
 
 /* Sends datagrams to `peer`: `len` bytes (1 to KM_RELAY_MAX_PAYLOAD) in segments of `segment`.
  * Copies them. 0; KM_ERR_AGAIN: not connected yet, or the queue is full: nothing was taken, and

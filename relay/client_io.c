@@ -444,8 +444,12 @@ void km_relay_client_check(km_relay_client *c, uint64_t deadline_ns) {
   do_todo(c);
 }
 
-void km_relay_client_network_changed(km_relay_client *c) {
-  bool stranded = c->link != NULL && km_relay_link_is_stranded(c->link);
+void km_relay_client_network_changed(km_relay_client *c,
+                                     bool (*is_ours)(void *ctx, const km_udp_addr *addr),
+                                     void *ctx) {
+  km_udp_addr local;
+  bool stranded = is_ours != NULL && c->link != NULL && km_relay_link_local(c->link, &local) &&
+                  !is_ours(ctx, &local);
   km_relay_core_network_changed(&c->core, km_loop_now(c->all->loop), stranded);
   do_todo(c);
 }

@@ -1,5 +1,7 @@
 #include "relay/client_link_io.h"
 
+#include "base/udp_addr.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -325,25 +327,12 @@ bool km_relay_link_send(km_relay_link *link, uint8_t *msg, size_t len) {
   return false;
 }
 
-bool km_relay_link_is_stranded(const km_relay_link *link) {
+bool km_relay_link_local(const km_relay_link *link, km_udp_addr *ret) {
   struct sockaddr_storage from;
   socklen_t len = sizeof from;
-  if (link->wsi == NULL || link->gone ||
-      getsockname(lws_get_socket_fd(link->wsi), (struct sockaddr *)&from, &len) != 0) {
-    return false;
-  }
-  int fd = socket(from.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (from.ss_family == AF_INET) {
-    ((struct sockaddr_in *)(void *)&from)->sin_port = 0;
-  } else if (from.ss_family == AF_INET6) {
-    ((struct sockaddr_in6 *)(void *)&from)->sin6_port = 0;
-  }
-  bool stranded =
-      fd >= 0 && bind(fd, (const struct sockaddr *)&from, len) != 0 && errno == EADDRNOTAVAIL;
-  if (fd >= 0) {
-    (void)close(fd); /* nothing was written to it */
-  }
-  return stranded;
+  return link->wsi != NULL && !link->gone &&
+         getsockname(lws_get_socket_fd(link->wsi), (struct sockaddr *)&from, &len) == 0 &&
+         km_udp_addr_from_sockaddr(ret, (const struct sockaddr *)&from, len);
 }
 
 void km_relay_link_let_in(km_relay_link *link, bool let) {

@@ -61,8 +61,8 @@ bool km_relay_link_is_free(const km_relay_link *link);
 /* Sends a binary message, which has LWS_PRE bytes before it that are overwritten, as it is
  * itself. False: the connection is broken; on_closed follows, but not before it returns. */
 bool km_relay_link_send(km_relay_link *link, uint8_t *msg, size_t len);
-/* The address of ours that the connection goes from is not ours any more: nothing can come. */
-bool km_relay_link_is_stranded(const km_relay_link *link);
+/* The address of ours that the connection goes from. False: not known. */
+bool km_relay_link_local(const km_relay_link *link, km_udp_addr *ret);
 /* Whether messages are handed over or wait. */
 void km_relay_link_let_in(km_relay_link *link, bool let);
 

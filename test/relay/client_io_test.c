@@ -429,7 +429,7 @@ static void a_killed_relay_is_dialled_again(void **state) {
   LAB_WAIT_FOR(l.states[KM_RELAY_CLIENT_WAITING] >= 3);
   lab_relay again = {.echo = true};
   lab_relay_open(&again, "127.0.0.1", port, NULL, NULL);
-  km_relay_client_network_changed(l.c); /* drops the back-off */
+  km_relay_client_network_changed(l.c, NULL, NULL); /* drops the back-off */
   LAB_WAIT_FOR(l.states[KM_RELAY_CLIENT_CONNECTED] == 2);
   assert_int_equal(km_relay_client_send(l.c, &peer_id, 0, (const uint8_t *)"x", 1, 1), 0);
   LAB_WAIT_FOR(l.batches == 1);

@@ -162,7 +162,7 @@ static void comes_back_when_there_is_memory_again(void **state) {
       km_loop_run_once(lab_loop, 5);
     }
     env.fail_after = -1;
-    km_relay_client_network_changed(l.c); /* drops the back-off */
+    km_relay_client_network_changed(l.c, NULL, NULL); /* drops the back-off */
     LAB_WAIT_FOR(km_relay_client_get_state(l.c) == KM_RELAY_CLIENT_CONNECTED &&
                  km_relay_client_rtt(l.c) > 0);
     lab_client_close(&l);
@@ -201,7 +201,7 @@ static void comes_back_when_there_are_descriptors_again(void **state) {
     while (filled > 0) {
       close(fill[--filled]);
     }
-    km_relay_client_network_changed(l.c); /* drops the back-off */
+    km_relay_client_network_changed(l.c, NULL, NULL); /* drops the back-off */
     LAB_WAIT_FOR(km_relay_client_get_state(l.c) == KM_RELAY_CLIENT_CONNECTED &&
                  km_relay_client_rtt(l.c) > 0);
     lab_client_close(&l);
