@@ -704,6 +704,20 @@ static void seek_direct(km_conn *conn, km_ts now) {
   }
 }
 
+/* No other way answers: those that were left out were not worse. */
+static void take_back(km_conn *conn, km_ts now) {
+  if (now - conn->reopened_at < REOPEN_NS) {
+    return;
+  }
+  for (size_t i = 0; i < conn->set_aside_count; i++) {
+    km_path_key key;
+    if (km_magicsock_key(conn->ep->ms, &conn->set_aside[i].remote, &key) == 0 &&
+        km_mixed_add(conn->ep->ms, conn->mixed, &key) != 0) {
+      break; /* it is tried again with the next time-out */
+    }
+  }
+}
+
 void km_quic_path_timeout(km_conn *conn) {
   km_ts now = km_endpoint_now(conn->ep);
   if (conn->progress.completed && is_silent(conn, now)) {
@@ -714,6 +728,7 @@ void km_quic_path_timeout(km_conn *conn) {
     return;
   }
   if (uses_mixed(conn) && !conn->mixed_final) { /* that is under way */
+    take_back(conn, now);
     conn->seek_at = KM_TS_NEVER;
     return;
   }

@@ -116,6 +116,36 @@ static void a_lost_direct_way_is_replaced_and_taken_again(void **state) {
   lab_close(&l);
 }
 
+/* The way that went silent is left out at first, and is the only one that works. */
+static void a_silence_of_the_only_working_way_is_survived(void **state) {
+  (void)state;
+  lab l;
+  km_udp_addr dead;
+  lab_open(&l);
+  lab_endpoint *server = lab_server_open(&l, NULL, LAB_ECHO);
+  lab_endpoint *client = lab_endpoint_open(&l, NULL);
+  lab_tap *tap = lab_tap_open(&l, &server->addr, NULL);
+  int fd = raw_open(&dead);
+  km_addr *addr;
+  assert_int_equal(km_addr_new(&addr, km_endpoint_id(server->ep)), 0);
+  assert_int_equal(km_addr_add_udp(addr, &tap->addr), 0);
+  assert_int_equal(km_addr_add_udp(addr, &dead), 0);
+  lab_conn *c = lab_dial_with(client, addr, LAB_ALPN, NULL);
+  LAB_WAIT(&l, c->connected == 1);
+  lab_expect_echo(c, 100000);
+  lab_tap_blackhole(tap, true);
+  lab_stream *s = lab_stream_open(c, true);
+  lab_stream_send(s, 100000, true);
+  lab_run_for(&l, 1500);
+  lab_tap_blackhole(tap, false);
+  LAB_WAIT(&l, s->closed);
+  assert_int_equal(s->error, 0);
+  lab_expect_pattern(s, 100000);
+  km_addr_free(addr);
+  close(fd);
+  lab_close(&l);
+}
+
 /* Whoever sits at an address that was dialled has seen the first packet, with our connection id. */
 static void junk_from_a_candidate_moves_nothing(void **state) {
   (void)state;
@@ -236,6 +266,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(an_id_and_a_relay_are_enough),
       cmocka_unit_test(a_lost_direct_way_is_replaced_and_taken_again),
+      cmocka_unit_test(a_silence_of_the_only_working_way_is_survived),
       cmocka_unit_test(junk_from_a_candidate_moves_nothing),
       cmocka_unit_test(half_of_the_handshakes_may_come_by_relays),
   };
