@@ -14,6 +14,8 @@
 #define OUTDATED_NS KM_NS_PER_S
 /* While packets are sent the path in use is looked at so often. */
 #define LOOK_NS (3 * KM_NS_PER_S)
+#define LOSS_WAIT_NS (15 * KM_NS_PER_S)
+#define LOSS_WAIT_MAX_NS (240 * KM_NS_PER_S)
 #define LOOK_MIN_PACKETS 20u    /* fewer say nothing about loss */
 #define STALLED_MIN_BYTES 2400u /* two full packets */
 /* Who received a moment ago and hears nothing now asks so soon whether the way is there. */
@@ -146,7 +148,13 @@ void km_quic_select_path_changed(km_conn *conn) {
     return;
   }
   note_kind(conn, path);
-  conn->select.loss_permille = 0; /* of the path that was left */
+  if (conn->select.loss_permille > 0) { /* of the path that was left */
+    km_conn_select *s = &conn->select;
+    s->loss_wait = s->loss_wait == 0 ? LOSS_WAIT_NS : 2 * s->loss_wait;
+    s->loss_wait = s->loss_wait < LOSS_WAIT_MAX_NS ? s->loss_wait : LOSS_WAIT_MAX_NS;
+    s->loss_after = now_of(conn) + s->loss_wait;
+    s->loss_permille = 0;
+  }
   if (looks_for_direct(conn) &&
       (path->key.way == KM_WAY_RELAY || conn->select.user.remote != NULL)) {
     look_for_direct(conn);
@@ -347,8 +355,13 @@ static bool is_stalled(const km_conn *conn, const ngtcp2_conn_info *info) {
          lost > sent - sent / 4;
 }
 
+/* Ways that have a bottleneck in common lose alike: each move because of loss makes the next one
+ * wait longer. */
 static void measure_loss(km_conn *conn, const ngtcp2_conn_info *info) {
   km_conn_select *s = &conn->select;
+  if (now_of(conn) < s->loss_after) {
+    return;
+  }
   uint64_t sent = info->pkt_sent - s->look.sent, lost = info->pkt_lost - s->look.lost;
   if (sent >= LOOK_MIN_PACKETS) {
     uint32_t now = (uint32_t)(lost >= sent ? 1000 : 1000 * lost / sent);

@@ -28,6 +28,8 @@ typedef struct km_conn_select {
   km_ts relayed_at;  /* first time on a relay; KM_TS_NEVER: never */
   km_ts direct_at;   /* first time on a direct path; KM_TS_NEVER: never */
   km_path_look look;
+  km_ts loss_after;       /* loss counts again */
+  uint64_t loss_wait;     /* the last pause before that */
   uint32_t loss_permille; /* of packets on the path in use, by QUIC's count */
   uint64_t heard_app;     /* bytes of the application's by the last genuine packet */
   bool start_due;         /* the search begins when what is queued was sent */

@@ -1,5 +1,6 @@
 #include "endpoint/redial.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "endpoint/qlog_io.h"
@@ -163,10 +164,31 @@ static bool has_both_kinds(const km_conn *conn) {
   return keys_of(conn, KM_WAY_DIRECT, keys) > 0 && keys_of(conn, KM_WAY_RELAY, keys) > 0;
 }
 
+static bool has_relay_up(const km_conn *conn) {
+  km_path_key keys[KM_MIXED_MAX_CANDIDATES];
+  size_t count = keys_of(conn, KM_WAY_RELAY, keys);
+  for (size_t i = 0; i < count; i++) {
+    if (km_magicsock_relay_is_up(conn->ep->ms, &keys[i])) {
+      return true;
+    }
+  }
+  return false;
+}
+
 void km_redial_begin(km_conn *conn) {
   if (has_both_kinds(conn)) {
     conn->patience = km_endpoint_now(conn->ep) + KM_REDIAL_SILENCE_NS;
   }
+}
+
+/* Without a handshake that could say so. */
+static void end_silently(km_conn *conn) {
+  conn->state = KM_CONN_CLOSING;
+  conn->close_silently = true;
+  conn->close_info = (km_close_info){.origin = KM_CLOSE_LOCAL_TRANSPORT, .error = KM_ERR_NOMEM};
+  (void)snprintf(conn->close_info.text, sizeof conn->close_info.text, "%s",
+                 km_strerror(KM_ERR_NOMEM));
+  km_conn_mark_dirty(conn);
 }
 
 static bool begin_again(km_conn *conn, const km_path_key *keys, size_t count) {
@@ -177,8 +199,8 @@ static bool begin_again(km_conn *conn, const km_path_key *keys, size_t count) {
   km_mixed_answered(conn->mixed, NULL);
   km_conn_end_attempt(conn);
   reset(conn, mixed);
-  if (start(conn) != 0) {
-    (void)km_redial_give_up(conn);
+  if (start(conn) != 0 && !km_redial_give_up(conn)) {
+    end_silently(conn);
   }
   km_stream_lose_early(conn);
   km_conn_mark_dirty(conn);
@@ -220,7 +242,11 @@ static void silence(km_conn *conn) {
   if (conn->set_aside != NULL) {
     all_again(conn);
   } else if (conn->mixed != NULL && has_both_kinds(conn)) {
-    relays_alone(conn);
+    if (has_relay_up(conn)) {
+      relays_alone(conn);
+    } else { /* the direct way may just be long */
+      conn->patience = km_endpoint_now(conn->ep) + KM_REDIAL_SILENCE_NS;
+    }
   }
 }
 

@@ -299,7 +299,7 @@ void km_punch_heard(km_punch *p, const km_punch_way *way, km_ts now) {
   }
   if (km_punch_is_open(rec)) {
     km_punch_way_heard(p, rec);
-  } else {
+  } else if (p->called || rec->ping_came) { /* else it speaks no disco */
     riposte(p, rec);
     km_punch_settle(p);
   }

@@ -101,6 +101,8 @@ KM_NODISCARD int km_magicsock_relay_key(km_magicsock *ms, const char *url, const
 bool km_magicsock_knows_relay(const km_magicsock *ms, const char *url);
 /* The url of a relay path; NULL for others. */
 const char *km_magicsock_relay_url(const km_magicsock *ms, const km_path_key *key);
+/* Whether we are connected to the relay of a path. */
+bool km_magicsock_relay_is_up(const km_magicsock *ms, const km_path_key *key);
 /* Why the relay of a path cannot be used now, in a sentence; NULL when it can, and for others. */
 const char *km_magicsock_relay_trouble(const km_magicsock *ms, const km_path_key *key);
 /* Urls of the relays of the configuration, in its order. */

@@ -364,6 +364,10 @@ const char *km_magicsock_relay_url(const km_magicsock *ms, const km_path_key *ke
                                                         : km_relays_url(ms->relays, key->relay);
 }
 
+bool km_magicsock_relay_is_up(const km_magicsock *ms, const km_path_key *key) {
+  return ms->relays != NULL && key->way == KM_WAY_RELAY && km_relays_is_up(ms->relays, key->relay);
+}
+
 const char *km_magicsock_relay_trouble(const km_magicsock *ms, const km_path_key *key) {
   return ms->relays == NULL || key->way != KM_WAY_RELAY ? NULL
                                                         : km_relays_trouble(ms->relays, key->relay);

@@ -45,6 +45,7 @@ void km_relays_unref(km_relays *r, uint16_t index);
 const char *km_relays_url(const km_relays *r, uint16_t index);
 /* What keeps it from being used, NULL when nothing does. */
 const char *km_relays_trouble(const km_relays *r, uint16_t index);
+bool km_relays_is_up(const km_relays *r, uint16_t index);
 bool km_relays_can_send(const km_relays *r, uint16_t index);
 /* Sends, or keeps it for a moment while the relay is being connected to. 0, or an errno for what
  * was dropped. */

@@ -390,6 +390,11 @@ const char *km_relays_url(const km_relays *r, uint16_t index) {
   return e == NULL ? NULL : e->url;
 }
 
+bool km_relays_is_up(const km_relays *r, uint16_t index) {
+  const relay *e = at_index(r, index);
+  return e != NULL && e->up;
+}
+
 const char *km_relays_trouble(const km_relays *r, uint16_t index) {
   const relay *e = at_index(r, index);
   return e == NULL || e->trouble.code == 0 ? NULL : e->trouble.text;
