@@ -103,9 +103,6 @@ static bool relays_have_their_share(const attempt *a) {
 
 static km_accept_verdict judge(const attempt *a) {
   const km_endpoint *ep = a->ep;
-  if (ep->opt.path_policy == KM_POLICY_RELAY_ONLY && a->from->way == KM_WAY_DIRECT) {
-    return KM_ACCEPT_IGNORE; /* an answer would tell where we are */
-  }
   if (ep->state != KM_ENDPOINT_OPEN || ep->protocol_count == 0 ||
       ep->conn_count >= ep->opt.max_connections || ep->half_open_count >= ep->opt.max_half_open ||
       relays_have_their_share(a)) {

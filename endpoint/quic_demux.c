@@ -72,11 +72,16 @@ static km_cid_owner *owner_of_reset(km_endpoint *ep, const uint8_t *data, size_t
   return len < RESET_MIN ? NULL : km_cid_table_find(&ep->reset_tokens, data + len - token, token);
 }
 
+/* Any answer would tell a stranger that somebody is at this address. */
+static bool is_hidden_from(const km_endpoint *ep, const km_path_key *from) {
+  return ep->opt.path_policy == KM_POLICY_RELAY_ONLY && from->way == KM_WAY_DIRECT;
+}
+
 void km_quic_demux(km_endpoint *ep, const km_path_key *from, uint8_t ecn, const uint8_t *data,
                    size_t len) {
   ngtcp2_version_cid vc;
   int rv = ngtcp2_pkt_decode_version_cid(&vc, data, len, KM_CID_LEN);
-  if (rv == NGTCP2_ERR_VERSION_NEGOTIATION) {
+  if (rv == NGTCP2_ERR_VERSION_NEGOTIATION && !is_hidden_from(ep, from)) {
     send_version_negotiation(ep, from, &vc);
     return;
   }
@@ -89,6 +94,8 @@ void km_quic_demux(km_endpoint *ep, const km_path_key *from, uint8_t ecn, const 
     to_connection((km_conn *)(void *)owner, from, ecn, data, len);
   } else if (owner != NULL) {
     km_tombstone_answer((km_tombstone *)(void *)owner, from, len);
+  } else if (is_hidden_from(ep, from)) {
+    ep->stats.rx_dropped++;
   } else if ((data[0] & LONG_HEADER) == 0) {
     owner = owner_of_reset(ep, data, len);
     if (owner != NULL) {

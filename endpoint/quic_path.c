@@ -706,7 +706,7 @@ static void seek_direct(km_conn *conn, km_ts now) {
 
 /* No other way answers: those that were left out were not worse. */
 static void take_back(km_conn *conn, km_ts now) {
-  if (now - conn->reopened_at < REOPEN_NS) {
+  if (now - conn->reopened_at < REOPEN_NS || !km_quic_select_may_be_direct(conn)) {
     return;
   }
   for (size_t i = 0; i < conn->set_aside_count; i++) {
@@ -748,7 +748,7 @@ void km_quic_path_network_changed(km_conn *conn, bool moved) {
   conn->seek_wait = 0;
   conn->seek_at = km_endpoint_now(conn->ep);
   if (moved) {
-    conn->select.avoid_until = 0; /* it was so on another network */
+    km_quic_select_avoid_nothing(conn); /* it was so on another network */
     conn->reopened_at = 0;
     km_quic_path_reopen(conn, false);
   }

@@ -1,5 +1,7 @@
 #include "endpoint/quic_select.h"
 
+#include <string.h>
+
 #include "endpoint/conn_impl.h"
 #include "magicsock/path_select.h"
 
@@ -170,24 +172,41 @@ bool km_quic_select_probes(const km_conn *conn) {
 
 /* --- the choice ------------------------------------------------------------------------------- */
 
+/* Its place, or the one that is missed least. */
+static km_avoided *place_for(km_conn_select *s, const km_path_key *key) {
+  km_avoided *place = &s->avoided[0];
+  for (size_t i = 0; i < KM_CONN_MAX_AVOIDED; i++) {
+    km_avoided *a = &s->avoided[i];
+    if (a->until != 0 && km_path_key_matches(&a->key, key)) {
+      return a;
+    }
+    place = a->until < place->until ? a : place;
+  }
+  *place = (km_avoided){.key = *key};
+  return place;
+}
+
 /* A way may pass probes and lose what is larger: it must not be taken again and again. */
 void km_quic_select_avoid(km_conn *conn, const km_path_key *key) {
   km_conn_select *s = &conn->select;
   km_ts now = now_of(conn);
-  bool again = s->avoid_until != 0 && km_path_key_matches(&s->avoid, key) &&
-               now < s->avoid_until + 2 * s->avoid_ns;
-  s->avoid_ns = again && s->avoid_until <= now ? 2 * s->avoid_ns : again ? s->avoid_ns : AVOID_NS;
-  s->avoid_ns = s->avoid_ns < AVOID_MAX_NS ? s->avoid_ns : AVOID_MAX_NS;
-  s->avoid = *key;
-  s->avoid_until = now + s->avoid_ns;
-  s->again_at = s->avoid_until;
+  km_avoided *a = place_for(s, key);
+  bool again = a->until != 0 && now < a->until + 2 * a->wait;
+  a->wait = !again ? AVOID_NS : a->until <= now ? 2 * a->wait : a->wait;
+  a->wait = a->wait < AVOID_MAX_NS ? a->wait : AVOID_MAX_NS;
+  a->until = now + a->wait;
+  s->again_at = a->until < s->again_at ? a->until : s->again_at;
+}
+
+void km_quic_select_avoid_nothing(km_conn *conn) {
+  memset(conn->select.avoided, 0, sizeof conn->select.avoided);
 }
 
 typedef struct choice {
   km_path_sample samples[KM_PUNCH_MAX_WAYS + 1];
   km_path_key keys[KM_PUNCH_MAX_WAYS + 1];
   size_t count;
-  bool avoiding; /* an open way was left out */
+  km_ts avoiding; /* an open way is left out until then; KM_TS_NEVER: none is */
 } choice;
 
 static void add_sample(choice *c, const km_path_key *key, const km_path_sample *sample) {
@@ -227,9 +246,15 @@ static void add_current(const km_conn *conn, const km_path *path, choice *c) {
   add_sample(c, &path->key, &sample);
 }
 
-static bool is_avoided(const km_conn *conn, const km_path_key *key) {
-  const km_conn_select *s = &conn->select;
-  return s->avoid_until > now_of(conn) && km_path_key_matches(&s->avoid, key);
+/* Until when; 0: it is not. */
+static km_ts avoided_until(const km_conn *conn, const km_path_key *key) {
+  for (size_t i = 0; i < KM_CONN_MAX_AVOIDED; i++) {
+    const km_avoided *a = &conn->select.avoided[i];
+    if (a->until > now_of(conn) && km_path_key_matches(&a->key, key)) {
+      return a->until;
+    }
+  }
+  return 0;
 }
 
 static void add_ways(const km_conn *conn, choice *c) {
@@ -242,8 +267,9 @@ static void add_ways(const km_conn *conn, choice *c) {
         km_path_key_matches(&c->keys[0], &key)) {
       continue;
     }
-    if (is_avoided(conn, &key)) {
-      c->avoiding = true;
+    km_ts until = avoided_until(conn, &key);
+    if (until != 0) {
+      c->avoiding = until < c->avoiding ? until : c->avoiding;
       continue;
     }
     add_sample(c, &key,
@@ -256,9 +282,8 @@ static void add_ways(const km_conn *conn, choice *c) {
 
 /* What is avoided now is looked at again. */
 static void come_back(km_conn *conn, const choice *c) {
-  km_conn_select *s = &conn->select;
-  if (c->avoiding && s->avoid_until < s->again_at) {
-    s->again_at = s->avoid_until;
+  if (c->avoiding < conn->select.again_at) {
+    conn->select.again_at = c->avoiding;
   }
 }
 
@@ -282,7 +307,7 @@ static bool jump(km_conn *conn, choice *c) {
 
 /* Packets go to all candidates, none answered yet, and a way was proven meanwhile. */
 static void leave_first_flight(km_conn *conn) {
-  choice c = {.count = 0};
+  choice c = {.avoiding = KM_TS_NEVER};
   const km_path_key nowhere = {.way = KM_WAY_MIXED};
   add_sample(&c, &nowhere, &(km_path_sample){.usable = false, .current = true});
   (void)jump(conn, &c); /* it waits, then */
@@ -315,7 +340,7 @@ static void move_to_best(km_conn *conn, choice *c) {
 
 void km_quic_select_choose(km_conn *conn) {
   const km_path *path = km_quic_path_current(conn);
-  choice c = {.count = 0};
+  choice c = {.avoiding = KM_TS_NEVER};
   if (!may_choose(conn)) {
     return;
   }

@@ -9,6 +9,14 @@
 
 struct km_conn;
 
+/* A way that was just left or refused. */
+#define KM_CONN_MAX_AVOIDED 4
+typedef struct km_avoided {
+  km_path_key key;
+  km_ts until; /* 0: the place is free */
+  uint64_t wait;
+} km_avoided;
+
 /* What QUIC counted by the last look at it. */
 typedef struct km_path_look {
   km_ts next_at;       /* KM_TS_NEVER: nothing is sent */
@@ -22,11 +30,9 @@ typedef struct km_conn_select {
   uint32_t within_ms;
   km_ts required_at; /* KM_POLICY_REQUIRE_DIRECT: it ends then, unless direct by then */
   km_ts again_at;    /* when to choose again */
-  km_path_key avoid; /* a way that was just left or refused */
-  km_ts avoid_until; /* 0: none */
-  uint64_t avoid_ns; /* how long it was */
-  km_ts relayed_at;  /* first time on a relay; KM_TS_NEVER: never */
-  km_ts direct_at;   /* first time on a direct path; KM_TS_NEVER: never */
+  km_avoided avoided[KM_CONN_MAX_AVOIDED];
+  km_ts relayed_at; /* first time on a relay; KM_TS_NEVER: never */
+  km_ts direct_at;  /* first time on a direct path; KM_TS_NEVER: never */
   km_path_look look;
   km_ts loss_after;       /* loss counts again */
   uint64_t loss_wait;     /* the last pause before that */
@@ -50,6 +56,7 @@ void km_quic_select_timeout(struct km_conn *conn);
 km_ts km_quic_select_deadline(const struct km_conn *conn);
 /* Do not go (back) to this way for a while. */
 void km_quic_select_avoid(struct km_conn *conn, const km_path_key *key);
+void km_quic_select_avoid_nothing(struct km_conn *conn); /* the network is another one */
 /* A genuine packet came; nothing came though it should. */
 void km_quic_select_heard(struct km_conn *conn, const km_path_key *from);
 void km_quic_select_silent(struct km_conn *conn);
