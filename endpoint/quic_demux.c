@@ -94,15 +94,12 @@ void km_quic_demux(km_endpoint *ep, const km_path_key *from, uint8_t ecn, const 
     to_connection((km_conn *)(void *)owner, from, ecn, data, len);
   } else if (owner != NULL) {
     km_tombstone_answer((km_tombstone *)(void *)owner, from, len);
+  } else if ((data[0] & LONG_HEADER) == 0 && (owner = owner_of_reset(ep, data, len)) != NULL) {
+    to_connection((km_conn *)(void *)owner, from, ecn, data, len);
   } else if (is_hidden_from(ep, from)) {
     ep->stats.rx_dropped++;
   } else if ((data[0] & LONG_HEADER) == 0) {
-    owner = owner_of_reset(ep, data, len);
-    if (owner != NULL) {
-      to_connection((km_conn *)(void *)owner, from, ecn, data, len);
-    } else {
-      send_reset(ep, from, &vc, len);
-    }
+    send_reset(ep, from, &vc, len);
   } else if (vc.version != 0) {
     km_quic_accept(ep, from, ecn, data, len);
   } else {

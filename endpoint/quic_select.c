@@ -16,6 +16,7 @@
 #define OUTDATED_NS KM_NS_PER_S
 /* While packets are sent the path in use is looked at so often. */
 #define LOOK_NS (3 * KM_NS_PER_S)
+#define LOSS_MATTERS 20u /* permille */
 #define LOSS_WAIT_NS (15 * KM_NS_PER_S)
 #define LOSS_WAIT_MAX_NS (240 * KM_NS_PER_S)
 #define LOOK_MIN_PACKETS 20u    /* fewer say nothing about loss */
@@ -150,13 +151,7 @@ void km_quic_select_path_changed(km_conn *conn) {
     return;
   }
   note_kind(conn, path);
-  if (conn->select.loss_permille > 0) { /* of the path that was left */
-    km_conn_select *s = &conn->select;
-    s->loss_wait = s->loss_wait == 0 ? LOSS_WAIT_NS : 2 * s->loss_wait;
-    s->loss_wait = s->loss_wait < LOSS_WAIT_MAX_NS ? s->loss_wait : LOSS_WAIT_MAX_NS;
-    s->loss_after = now_of(conn) + s->loss_wait;
-    s->loss_permille = 0;
-  }
+  conn->select.loss_permille = 0; /* of the path that was left */
   if (looks_for_direct(conn) &&
       (path->key.way == KM_WAY_RELAY || conn->select.user.remote != NULL)) {
     look_for_direct(conn);
@@ -327,11 +322,22 @@ static void leave_dead(km_conn *conn, const km_path *path, choice *c) {
   }
 }
 
+static void note_loss_move(km_conn_select *s, km_ts now) {
+  bool long_ago = now > s->loss_after + 2 * s->loss_wait;
+  s->loss_wait = s->loss_wait == 0 || long_ago ? LOSS_WAIT_NS : 2 * s->loss_wait;
+  s->loss_wait = s->loss_wait < LOSS_WAIT_MAX_NS ? s->loss_wait : LOSS_WAIT_MAX_NS;
+  s->loss_after = now + s->loss_wait;
+}
+
 static void move_to_best(km_conn *conn, choice *c) {
   add_ways(conn, c);
   come_back(conn, c);
   size_t best = km_path_select(c->samples, c->count);
   km_errinfo err;
+  if (best > 0 && best < c->count && conn->select.loss_permille >= LOSS_MATTERS &&
+      !c->samples[0].relay) {
+    note_loss_move(&conn->select, now_of(conn));
+  }
   if (best > 0 && best < c->count && km_quic_migrate(conn, &c->keys[best], &err) != 0) {
     CONN_LOG(conn, KM_LOG_DEBUG, KM_LOGC_PATH, "not-moving", "%s", err.text);
     conn->select.again_at = now_of(conn) + RETRY_NS;

@@ -27,6 +27,11 @@ static size_t keys_of_others(const km_conn *conn, const km_path *wrong,
       keys[count++] = path->key;
     }
   }
+  for (size_t i = 0; i < conn->set_aside_count && count < KM_MIXED_MAX_CANDIDATES; i++) {
+    if (km_mixed_candidate(conn->mixed, &conn->set_aside[i]) == NULL) {
+      keys[count++] = conn->set_aside[i];
+    }
+  }
   return count;
 }
 
@@ -241,12 +246,15 @@ static void silence(km_conn *conn) {
   }
   if (conn->set_aside != NULL) {
     all_again(conn);
-  } else if (conn->mixed != NULL && has_both_kinds(conn)) {
-    if (has_relay_up(conn)) {
-      relays_alone(conn);
-    } else { /* the direct way may just be long */
-      conn->patience = km_endpoint_now(conn->ep) + KM_REDIAL_SILENCE_NS;
-    }
+    return;
+  }
+  if (conn->mixed == NULL || !has_both_kinds(conn)) {
+    return;
+  }
+  /* Again later without memory, and without a relay: the direct way may just be long. */
+  conn->patience = km_endpoint_now(conn->ep) + KM_REDIAL_SILENCE_NS;
+  if (has_relay_up(conn)) {
+    relays_alone(conn);
   }
 }
 

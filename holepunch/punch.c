@@ -281,7 +281,8 @@ void km_punch_relay_rtt(km_punch *p, uint64_t rtt_ns) {
 void km_punch_use(km_punch *p, const km_punch_way *way, bool used, km_ts now) {
   p->now = now;
   km_punch_rec *rec = km_punch_ways_find(p, way);
-  if (rec == NULL && used) { /* QUIC found it first: it is counted all the same */
+  if (rec == NULL && used &&
+      km_punch_ways_allowed(p, &way->addr)) { /* QUIC found it first: it is counted all the same */
     rec = km_punch_ways_add(p, way, KM_CANDIDATE_PEER_REFLEXIVE);
   }
   if (rec != NULL && used) {

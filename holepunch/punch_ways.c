@@ -134,10 +134,11 @@ static bool is_own(const km_punch *p, const km_udp_addr *addr) {
   return false;
 }
 
-/* Loopback only between endpoints that both say they are reached there: on one machine. */
+/* Loopback only between endpoints that both are reached there: on one machine. */
 static bool own_loopback(const km_punch *p) {
+  const uint8_t sure = KM_CANDIDATE_INTERFACE | KM_CANDIDATE_REFLEXIVE;
   for (size_t i = 0; i < p->own_count; i++) {
-    if ((p->own[i].source & KM_CANDIDATE_INTERFACE) != 0 && is_loopback(&p->own[i].addr)) {
+    if ((p->own[i].source & sure) != 0 && is_loopback(&p->own[i].addr)) {
       return true;
     }
   }

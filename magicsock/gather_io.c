@@ -15,6 +15,7 @@
  * lives takes two lives, and somebody who looks. */
 #define WATCH_NS (300 * KM_NS_PER_S)
 #define WATCH_EVERY_NS (5 * KM_NS_PER_S)
+#define SEEN_NEWS_NS (5 * KM_NS_PER_S)
 #define FRESH_NS (2 * KM_NS_PER_S)
 #define SEEN_NS (120 * KM_NS_PER_S) /* then somebody should have seen us there again */
 #define MAX_SEEN 4                  /* addresses that peers saw us at */
@@ -34,7 +35,7 @@ struct km_gather {
   seen seen[MAX_SEEN];
   size_t seen_count;
   km_ts linger_until;
-  km_ts refreshed_at;
+  km_ts refreshed_at, seen_news_at;
   km_ts watch_until, watch_at; /* 0: not now */
   bool active;
   km_nat64 nat64;
@@ -299,6 +300,10 @@ static void remember(km_gather *g, const km_udp_addr *outer) {
     }
     oldest = g->seen[i].at < oldest->at ? &g->seen[i] : oldest;
   }
+  if (now_of(g) - g->seen_news_at < SEEN_NEWS_NS) {
+    return; /* one news at a time: all peers are told */
+  }
+  g->seen_news_at = now_of(g);
   if (g->seen_count < MAX_SEEN) {
     oldest = &g->seen[g->seen_count++];
   }

@@ -644,22 +644,24 @@ size_t km_relays_home(const km_relays *r, const char **ret, size_t cap) {
 
 typedef struct address_search {
   const km_udp_addr *wanted;
-  bool found;
+  bool found, any;
 } address_search;
 
 static void compare_address(void *ctx, const km_udp_addr *addr, bool loopback) {
   (void)loopback;
   address_search *search = ctx;
+  search->any = true;
   search->found = search->found || (addr->family == search->wanted->family &&
                                     memcmp(addr->ip, search->wanted->ip, sizeof addr->ip) == 0);
 }
 
-/* Of an interface that is up. Link-local addresses are not listed: they are believed. */
+/* Of an interface that is up. Link-local addresses are not listed: they are believed, and so is all
+ * where the system does not tell. */
 static bool is_ours(void *ctx, const km_udp_addr *addr) {
   (void)ctx;
   address_search search = {.wanted = addr};
   km_interface_each(compare_address, &search);
-  return search.found || addr->scope_id != 0 || km_udp_addr_is_loopback(addr);
+  return search.found || !search.any || addr->scope_id != 0 || km_udp_addr_is_loopback(addr);
 }
 
 void km_relays_network_changed(km_relays *r) {

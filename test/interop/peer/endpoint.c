@@ -119,6 +119,8 @@ static int open_endpoint(peer *self, const cJSON *request, km_errinfo *err) {
   options.max_streams_bidi =
       (uint32_t)peer_int(request, "max_streams_bidi", (int)options.max_streams_bidi);
   options.prefer_post_quantum = peer_flag(request, "prefer_post_quantum");
+  if (strcmp(peer_text(request, "policy"), "any") == 0)
+    options.path_policy = KM_POLICY_ANY;
   if (peer_flag(request, "bbr"))
     options.congestion = KM_CC_BBR;
   options.callbacks = (km_endpoint_callbacks){
