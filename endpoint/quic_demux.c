@@ -89,20 +89,20 @@ void km_quic_demux(km_endpoint *ep, const km_path_key *from, uint8_t ecn, const 
     ep->stats.rx_dropped++;
     return;
   }
+  const bool is_short = (data[0] & LONG_HEADER) == 0;
   km_cid_owner *owner = km_cid_table_find(&ep->cids, vc.dcid, vc.dcidlen);
+  if (owner == NULL && is_short) {
+    owner = owner_of_reset(ep, data, len);
+  }
   if (owner != NULL && owner->kind == KM_CID_OWNER_CONN) {
     to_connection((km_conn *)(void *)owner, from, ecn, data, len);
   } else if (owner != NULL) {
     km_tombstone_answer((km_tombstone *)(void *)owner, from, len);
-  } else if ((data[0] & LONG_HEADER) == 0 && (owner = owner_of_reset(ep, data, len)) != NULL) {
-    to_connection((km_conn *)(void *)owner, from, ecn, data, len);
-  } else if (is_hidden_from(ep, from)) {
-    ep->stats.rx_dropped++;
-  } else if ((data[0] & LONG_HEADER) == 0) {
+  } else if (is_hidden_from(ep, from) || (!is_short && vc.version == 0)) {
+    ep->stats.rx_dropped++; /* the latter is version negotiation for nobody */
+  } else if (is_short) {
     send_reset(ep, from, &vc, len);
-  } else if (vc.version != 0) {
-    km_quic_accept(ep, from, ecn, data, len);
   } else {
-    ep->stats.rx_dropped++; /* version negotiation for nobody */
+    km_quic_accept(ep, from, ecn, data, len);
   }
 }
