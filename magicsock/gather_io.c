@@ -14,7 +14,7 @@
 /* After our outer address changed it is asked for so often for so long: to learn how long a mapping
  * lives takes two lives, and somebody who looks. */
 #define WATCH_NS (300 * KM_NS_PER_S)
-#define WATCH_EVERY_NS (5 * KM_NS_PER_S)
+#define WATCH_EVERY_NS (3 * KM_NS_PER_S)
 #define SEEN_NEWS_NS (5 * KM_NS_PER_S)
 #define FRESH_NS (2 * KM_NS_PER_S)
 #define SEEN_NS (120 * KM_NS_PER_S) /* then somebody should have seen us there again */
