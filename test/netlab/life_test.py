@@ -52,7 +52,7 @@ class Life(unittest.TestCase):
         renewed = [line.split()[0] for line in log.splitlines() if "mapping-renewed" in line]
         self.assertGreaterEqual(len(renewed), 3, log)
         moves = [line for line in dialled.splitlines()
-                 if " selected changes=" in line and line.split()[0] > renewed[0]]
+                 if " selected changes=" in line and line.split()[0] > renewed[1]]
         self.assertGreaterEqual(len(moves), 2, dialled)
         self.assertEqual([line for line in moves if "path=relay" in line], [], dialled)
 

@@ -219,7 +219,8 @@ LIFE_SECONDS, LIVES = 20, 5
 
 
 @case("a NAT that drops each mapping after 20 s", "told below", beside=True,
-      relays=2, home={"fixed": LIFE_SECONDS})
+      relays=2, home={"fixed": LIFE_SECONDS},
+      known="now and then an accepting side that sends stops for minutes after such a change")
 def short_lives(stage):
     """Pauses are told for each life: what was learnt shows in the later ones."""
     rate = 4
