@@ -6,14 +6,12 @@
 #include <miniupnpc/upnperrors.h>
 #include <miniupnpc/upnpreplyparse.h>
 #include <pthread.h>
-#include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/types.h>
 #include <unistd.h>
 
+#include "base/io/thread_io.h"
 #include "base/ip_text.h"
 #include "holepunch/igd_io.h"
 
@@ -23,8 +21,7 @@
 /* UPnP's error codes */
 enum { INVALID_ARGS = 402, CONFLICT = 718, SAME_PORT_REQUIRED = 724, ONLY_PERMANENT = 725 };
 
-static atomic_uint threads;      /* of this process, at it now */
-static _Atomic pid_t counted_by; /* a forked child has none of them */
+static km_thread_limit threads = {.max = KM_UPNP_MAX_THREADS};
 
 /* Belongs to the thread and to the km_upnp; who leaves last frees it. */
 typedef struct work {
@@ -287,33 +284,8 @@ static void *run(void *arg) {
     }
     free_work(w);
   }
-  (void)atomic_fetch_sub(&threads, 1);
+  km_thread_over(&threads);
   return NULL;
-}
-
-/* Signals are for the threads of the application; a gateway that hangs up raises SIGPIPE. */
-static int start_thread(work *w) {
-  pthread_t thread;
-  pthread_attr_t attr;
-  sigset_t all, old;
-  (void)sigfillset(&all);
-  pid_t self = getpid();
-  if (atomic_exchange(&counted_by, self) != self) {
-    atomic_store(&threads, 0);
-  }
-  if (atomic_fetch_add(&threads, 1) >= KM_UPNP_MAX_THREADS || pthread_attr_init(&attr) != 0) {
-    (void)atomic_fetch_sub(&threads, 1);
-    return KM_ERR_LIMIT;
-  }
-  (void)pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-  (void)pthread_sigmask(SIG_SETMASK, &all, &old);
-  int rv = pthread_create(&thread, &attr, run, w);
-  (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-  (void)pthread_attr_destroy(&attr);
-  if (rv != 0) {
-    (void)atomic_fetch_sub(&threads, 1);
-  }
-  return rv == 0 ? 0 : KM_ERR_SYSTEM;
 }
 
 /* Takes over the descriptor. The memory is the system's: it may outlive every environment. */
@@ -327,7 +299,7 @@ static int begin_work(work **ret, const km_upnp_request *request, int done_fd) {
     if (ret != NULL) {
       *ret = w;
     }
-    rv = start_thread(w);
+    rv = km_thread_start(&threads, run, w); /* no SIGPIPE when a gateway hangs up */
     if (rv != 0) {
       (void)pthread_mutex_destroy(&w->lock);
     }

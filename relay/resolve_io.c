@@ -3,19 +3,17 @@
 #include <fcntl.h>
 #include <netdb.h>
 #include <pthread.h>
-#include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/io/thread_io.h"
 #include "base/udp_addr.h"
 
 /* Threads that are at it now, in this process: a name server that is silent holds each for as long
  * as the system's resolver has patience. */
-static atomic_uint threads;
-static _Atomic pid_t counted_by; /* a forked child has none of them */
+static km_thread_limit threads = {.max = KM_RESOLVE_MAX_THREADS};
 
 /* Belongs to the thread and to the km_resolve; who leaves last frees it. */
 typedef struct query {
@@ -68,33 +66,8 @@ static void *run(void *arg) {
   (void)!write(q->done_fd, "", 1); /* nobody listens any more: then nothing is lost */
   (void)close(q->done_fd);
   query_leave(q);
-  (void)atomic_fetch_sub(&threads, 1);
+  km_thread_over(&threads);
   return NULL;
-}
-
-/* Signals are for the threads of the application. */
-static int start_thread(query *q) {
-  pthread_t thread;
-  pthread_attr_t attr;
-  sigset_t all, old;
-  (void)sigfillset(&all);
-  pid_t self = getpid();
-  if (atomic_exchange(&counted_by, self) != self) {
-    atomic_store(&threads, 0);
-  }
-  if (atomic_fetch_add(&threads, 1) >= KM_RESOLVE_MAX_THREADS || pthread_attr_init(&attr) != 0) {
-    (void)atomic_fetch_sub(&threads, 1);
-    return KM_ERR_LIMIT;
-  }
-  (void)pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-  (void)pthread_sigmask(SIG_SETMASK, &all, &old);
-  int rv = pthread_create(&thread, &attr, run, q);
-  (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-  (void)pthread_attr_destroy(&attr);
-  if (rv != 0) {
-    (void)atomic_fetch_sub(&threads, 1);
-  }
-  return rv == 0 ? 0 : KM_ERR_SYSTEM;
 }
 
 /* The memory is the system's: it may outlive every environment. */
@@ -135,7 +108,7 @@ static int begin(km_resolve *r, km_loop *loop, const char *host, uint16_t port, 
     return rv == 0 ? KM_ERR_NOMEM : rv;
   }
   q->shared = true;
-  rv = start_thread(q);
+  rv = km_thread_start(&threads, run, q);
   if (rv != 0) {
     (void)close(fds[1]);
     q->shared = false;
