@@ -69,8 +69,7 @@ int km_conn_update_keys(km_conn *conn) {
 void km_conn_set_keep_alive(km_conn *conn, uint32_t interval_ms) {
   conn->keep_alive_ms = interval_ms;
   if (conn->quic != NULL) {
-    ngtcp2_conn_set_keep_alive_timeout(conn->quic,
-                                       interval_ms == 0 ? UINT64_MAX : interval_ms * KM_NS_PER_MS);
+    km_quic_set_keep_alive(conn, interval_ms);
     km_conn_mark_dirty(conn);
   }
 }

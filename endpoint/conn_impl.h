@@ -187,7 +187,8 @@ KM_NODISCARD int km_quic_server_new(km_conn *conn, const ngtcp2_pkt_hd *hd,
 int km_quic_read(km_conn *conn, const km_path_key *from, uint8_t ecn, const uint8_t *data,
                  size_t len);
 void km_quic_timeout(km_conn *conn);
-uint64_t km_quic_packets_received(const km_conn *conn); /* genuine ones */
+void km_quic_set_keep_alive(km_conn *conn, uint32_t interval_ms); /* 0: none */
+uint64_t km_quic_packets_received(const km_conn *conn);           /* genuine ones */
 
 /* quic_events.c: what ngtcp2 calls. */
 void km_quic_fill_callbacks(ngtcp2_callbacks *cb, bool client);
@@ -202,7 +203,6 @@ KM_NODISCARD int km_quic_path_add(km_conn *conn, km_path *path); /* takes over a
 bool km_quic_path_of_source(km_conn *conn, const km_path_key *from, ngtcp2_path_storage *ret,
                             km_quic_path **ret_known);
 km_quic_path *km_quic_path_of_addrs(km_conn *conn, const ngtcp2_path *path);
-/* A packet from `from` was genuine. */
 /* Whether it matters that a packet is genuine: it would teach us something about the path. */
 bool km_quic_path_is_curious(const km_conn *conn, const km_quic_path *known,
                              const km_path_key *from);
@@ -229,6 +229,7 @@ void km_quic_path_refresh(km_conn *conn); /* lets go of sockets that were replac
 void km_quic_paths_clear(km_conn *conn);
 void km_quic_path_validated(km_conn *conn, const ngtcp2_path *path, bool ok);
 void km_quic_path_info(const km_conn *conn, const km_path *path, km_path_info *ret);
+km_path *km_quic_path_concrete(km_path *path);      /* of a mixed one what answered, or NULL */
 km_path *km_quic_path_current(const km_conn *conn); /* a direct or relay path, or NULL */
 KM_NODISCARD int km_quic_migrate(km_conn *conn, const km_path_key *key, km_errinfo *err);
 /* "192.0.2.1:4433" or "relay https://..." of the path in use, for logs; cut to fit. */

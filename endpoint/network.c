@@ -37,10 +37,6 @@ void km_endpoint_network_changed(km_endpoint *ep) {
   }
 }
 
-static void on_candidates(void *ctx) {
-  (void)ctx; /* km_endpoint_addr tells them */
-}
-
 /* The relays' hosts answer STUN, unless other servers were named. */
 static size_t stun_names(const char *const *relay_urls, size_t count, km_relay_url *urls,
                          const char **names) {
@@ -67,9 +63,7 @@ int km_endpoint_open_remotes(km_endpoint *ep, const char *const *relay_urls, siz
                               .key = ep->key,
                               .stun_servers = ep->opt.stun_servers,
                               .stun_count = ep->opt.stun_server_count,
-                              .port_mapping = ep->opt.port_mapping,
-                              .on_candidates = on_candidates,
-                              .ctx = ep};
+                              .port_mapping = ep->opt.port_mapping};
   bool hidden = ep->opt.path_policy == KM_POLICY_RELAY_ONLY; /* where we are is nobody's business */
   config.stun_count = hidden ? 0 : config.stun_count;
   config.learn_servers = config.stun_count == 0 && !hidden;

@@ -5,10 +5,6 @@
 #include "base/udp_addr.h"
 #include "endpoint/conn_impl.h"
 
-static km_path *concrete(km_path *path) {
-  return path->key.way == KM_WAY_MIXED ? km_mixed_current(path) : path;
-}
-
 static km_path_state state_of(km_punch_way_state state) {
   switch (state) {
   case KM_PUNCH_WAY_UNTRIED:
@@ -46,7 +42,7 @@ void km_quic_path_info(const km_conn *conn, const km_path *path, km_path_info *r
   ret->selected = path == km_quic_path_current(conn);
   ret->state = KM_PATH_OPEN;
   for (size_t i = 0; i < conn->path_count; i++) {
-    if (concrete(conn->paths[i].path) == path) {
+    if (km_quic_path_concrete(conn->paths[i].path) == path) {
       ret->validated = conn->paths[i].validated;
     }
   }
@@ -156,7 +152,7 @@ size_t km_conn_paths(const km_conn *conn, km_path_info *ret, size_t cap) {
   info_list list = {.at = ret, .cap = cap};
   list_path(conn, km_quic_path_current(conn), &list);
   for (size_t i = 0; i < conn->path_count; i++) {
-    list_path(conn, concrete(conn->paths[i].path), &list);
+    list_path(conn, km_quic_path_concrete(conn->paths[i].path), &list);
   }
   list_ways(conn, &list);
   list_given(conn, &list);

@@ -89,10 +89,9 @@ static void drop_cid(km_conn *conn, const ngtcp2_cid *cid) {
   km_cid_table_remove(&conn->ep->cids, cid->data, cid->datalen, &conn->owner);
 }
 
-static int set_keep_alive(km_conn *conn) {
-  uint32_t ms = conn->keep_alive_ms;
-  ngtcp2_conn_set_keep_alive_timeout(conn->quic, ms == 0 ? UINT64_MAX : ms * KM_NS_PER_MS);
-  return 0;
+void km_quic_set_keep_alive(km_conn *conn, uint32_t interval_ms) {
+  ngtcp2_conn_set_keep_alive_timeout(conn->quic,
+                                     interval_ms == 0 ? UINT64_MAX : interval_ms * KM_NS_PER_MS);
 }
 
 static int make_client(km_conn *conn, uint32_t timeout_ms, const km_session_bytes *token) {
@@ -122,7 +121,8 @@ static int make_client(km_conn *conn, uint32_t timeout_ms, const km_session_byte
     drop_cid(conn, &scid);
     return KM_ERR_NOMEM;
   }
-  return set_keep_alive(conn);
+  km_quic_set_keep_alive(conn, conn->keep_alive_ms);
+  return 0;
 }
 
 static void free_secret(km_conn *conn, km_session_bytes *b) {
@@ -206,7 +206,8 @@ int km_quic_server_new(km_conn *conn, const ngtcp2_pkt_hd *hd, const ngtcp2_cid 
     return KM_ERR_NOMEM;
   }
   conn->initial_dcid = hd->dcid;
-  return set_keep_alive(conn);
+  km_quic_set_keep_alive(conn, conn->keep_alive_ms);
+  return 0;
 }
 
 uint64_t km_quic_packets_received(const km_conn *conn) {

@@ -68,13 +68,13 @@ static const km_quic_path *in_use(const km_conn *conn) {
              : km_quic_path_of_addrs((km_conn *)(uintptr_t)conn, ngtcp2_conn_get_path2(conn->quic));
 }
 
-static km_path *concrete(km_path *path) {
+km_path *km_quic_path_concrete(km_path *path) {
   return path->key.way == KM_WAY_MIXED ? km_mixed_current(path) : path;
 }
 
 km_path *km_quic_path_current(const km_conn *conn) {
   const km_quic_path *cp = in_use(conn);
-  km_path *path = cp == NULL ? NULL : concrete(cp->path);
+  km_path *path = cp == NULL ? NULL : km_quic_path_concrete(cp->path);
   return path != NULL || !conn->progress.completed ? path : conn->current; /* reopened: the last */
 }
 
@@ -249,7 +249,7 @@ bool km_quic_path_is_curious(const km_conn *conn, const km_quic_path *known,
 }
 
 void km_quic_path_received(km_quic_path *known, size_t bytes) {
-  km_path_received(concrete(known->path), 1, bytes);
+  km_path_received(km_quic_path_concrete(known->path), 1, bytes);
 }
 
 static uint64_t packets_sent(const km_conn *conn) {
@@ -720,7 +720,8 @@ static void take_back(km_conn *conn, km_ts now) {
 
 void km_quic_path_timeout(km_conn *conn) {
   km_ts now = km_endpoint_now(conn->ep);
-  if (conn->progress.completed && is_silent(conn, now)) {
+  bool silent = conn->progress.completed && is_silent(conn, now);
+  if (silent) {
     km_quic_select_silent(conn);
   }
   if (!conn->is_client || !conn->progress.completed || conn->mixed == NULL) {
@@ -732,7 +733,7 @@ void km_quic_path_timeout(km_conn *conn) {
     conn->seek_at = KM_TS_NEVER;
     return;
   }
-  if (is_silent(conn, now)) {
+  if (silent) {
     km_quic_path_reopen(conn, true);
     conn->seek_at = conn->seek_at <= now ? now + SEEK_MIN_NS : conn->seek_at;
   } else {

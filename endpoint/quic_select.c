@@ -334,11 +334,13 @@ static void move_to_best(km_conn *conn, choice *c) {
   come_back(conn, c);
   size_t best = km_path_select(c->samples, c->count);
   km_errinfo err;
-  if (best > 0 && best < c->count && conn->select.loss_permille >= LOSS_MATTERS &&
-      !c->samples[0].relay) {
+  if (best == 0 || best >= c->count) {
+    return;
+  }
+  if (conn->select.loss_permille >= LOSS_MATTERS && !c->samples[0].relay) {
     note_loss_move(&conn->select, now_of(conn));
   }
-  if (best > 0 && best < c->count && km_quic_migrate(conn, &c->keys[best], &err) != 0) {
+  if (km_quic_migrate(conn, &c->keys[best], &err) != 0) {
     CONN_LOG(conn, KM_LOG_DEBUG, KM_LOGC_PATH, "not-moving", "%s", err.text);
     conn->select.again_at = now_of(conn) + RETRY_NS;
   }
@@ -479,8 +481,7 @@ static void listen_closely(km_conn *conn) {
   s->heard_app = app;
   if (listening != s->listening) {
     s->listening = listening;
-    uint32_t ms = listening ? LISTEN_MS : conn->keep_alive_ms;
-    ngtcp2_conn_set_keep_alive_timeout(conn->quic, ms == 0 ? UINT64_MAX : ms * KM_NS_PER_MS);
+    km_quic_set_keep_alive(conn, listening ? LISTEN_MS : conn->keep_alive_ms);
   }
 }
 

@@ -84,6 +84,28 @@ static int start(km_conn *conn) {
   return rv;
 }
 
+/* Without a handshake that could say so. */
+static void end_silently(km_conn *conn) {
+  conn->state = KM_CONN_CLOSING;
+  conn->close_silently = true;
+  conn->close_info = (km_close_info){.origin = KM_CLOSE_LOCAL_TRANSPORT, .error = KM_ERR_NOMEM};
+  (void)snprintf(conn->close_info.text, sizeof conn->close_info.text, "%s",
+                 km_strerror(KM_ERR_NOMEM));
+  km_conn_mark_dirty(conn);
+}
+
+/* Ends the attempt, of which `told` hears, or everybody (NULL), and begins one over `mixed`. */
+static void restart(km_conn *conn, km_path *told, km_path *mixed) {
+  km_mixed_answered(conn->mixed, told);
+  km_conn_end_attempt(conn);
+  reset(conn, mixed);
+  if (start(conn) != 0 && !km_redial_give_up(conn)) {
+    end_silently(conn);
+  }
+  km_stream_lose_early(conn);
+  km_conn_mark_dirty(conn);
+}
+
 /* A token of one candidate goes to all; that another does not know it is not the other's fault. */
 static const km_path_key *who_is_to_blame(const km_conn *conn, const km_path_key *from) {
   const ngtcp2_ccerr *ccerr = ngtcp2_conn_get_ccerr(conn->quic);
@@ -128,15 +150,8 @@ bool km_redial_without(km_conn *conn, const km_path_key *from, int liberr) {
   }
   CONN_LOG(conn, KM_LOG_INFO, KM_LOGC_QUIC, "candidate-dropped", "%s; %zu others",
            conn->verdict->text, count);
-  km_mixed_answered(conn->mixed, wrong); /* who is told so */
-  km_conn_end_attempt(conn);
-  reset(conn, mixed);
   conn->patience = km_endpoint_now(conn->ep) + KM_REDIAL_PATIENCE_NS;
-  if (start(conn) != 0) {
-    (void)km_redial_give_up(conn);
-  }
-  km_stream_lose_early(conn);
-  km_conn_mark_dirty(conn);
+  restart(conn, wrong, mixed);
   return true;
 }
 
@@ -165,15 +180,18 @@ static size_t keys_of(const km_conn *conn, km_way way, km_path_key *keys) {
 }
 
 static bool has_both_kinds(const km_conn *conn) {
-  km_path_key keys[KM_MIXED_MAX_CANDIDATES];
-  return keys_of(conn, KM_WAY_DIRECT, keys) > 0 && keys_of(conn, KM_WAY_RELAY, keys) > 0;
+  bool direct = false, relay = false;
+  for (size_t i = 0; i < km_mixed_count(conn->mixed); i++) {
+    uint8_t way = km_mixed_at(conn->mixed, i)->key.way;
+    direct = direct || way == KM_WAY_DIRECT;
+    relay = relay || way == KM_WAY_RELAY;
+  }
+  return direct && relay;
 }
 
 static bool has_relay_up(const km_conn *conn) {
-  km_path_key keys[KM_MIXED_MAX_CANDIDATES];
-  size_t count = keys_of(conn, KM_WAY_RELAY, keys);
-  for (size_t i = 0; i < count; i++) {
-    if (km_magicsock_relay_is_up(conn->ep->ms, &keys[i])) {
+  for (size_t i = 0; i < km_mixed_count(conn->mixed); i++) {
+    if (km_magicsock_relay_is_up(conn->ep->ms, &km_mixed_at(conn->mixed, i)->key)) {
       return true;
     }
   }
@@ -186,29 +204,12 @@ void km_redial_begin(km_conn *conn) {
   }
 }
 
-/* Without a handshake that could say so. */
-static void end_silently(km_conn *conn) {
-  conn->state = KM_CONN_CLOSING;
-  conn->close_silently = true;
-  conn->close_info = (km_close_info){.origin = KM_CLOSE_LOCAL_TRANSPORT, .error = KM_ERR_NOMEM};
-  (void)snprintf(conn->close_info.text, sizeof conn->close_info.text, "%s",
-                 km_strerror(KM_ERR_NOMEM));
-  km_conn_mark_dirty(conn);
-}
-
 static bool begin_again(km_conn *conn, const km_path_key *keys, size_t count) {
   km_path *mixed = NULL;
   if (count == 0 || km_mixed_new(conn->ep->ms, keys, count, &mixed) != 0) {
     return false;
   }
-  km_mixed_answered(conn->mixed, NULL);
-  km_conn_end_attempt(conn);
-  reset(conn, mixed);
-  if (start(conn) != 0 && !km_redial_give_up(conn)) {
-    end_silently(conn);
-  }
-  km_stream_lose_early(conn);
-  km_conn_mark_dirty(conn);
+  restart(conn, NULL, mixed);
   return true;
 }
 

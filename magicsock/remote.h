@@ -23,9 +23,6 @@ typedef struct km_remotes_config {
   size_t stun_count;
   bool learn_servers; /* as km_gather_config has it */
   bool port_mapping;
-  /* Where we may be reached changed. */
-  void (*on_candidates)(void *ctx);
-  void *ctx;
 } km_remotes_config;
 
 KM_NODISCARD int km_remotes_new(km_remotes **ret, const km_remotes_config *config, km_errinfo *err);

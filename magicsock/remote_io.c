@@ -415,9 +415,7 @@ void km_remotes_local_changed(km_remotes *all) {
 }
 
 static void on_candidates(void *ctx) {
-  km_remotes *all = ctx;
-  km_remotes_local_changed(all);
-  all->config.on_candidates(all->config.ctx);
+  km_remotes_local_changed(ctx);
 }
 
 static void all_in_doubt(km_remotes *all) {
