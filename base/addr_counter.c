@@ -4,8 +4,13 @@
 #include <string.h>
 
 void km_addr_counter_init(km_addr_counter *counter, const km_env *env) {
+  km_addr_counter_init_net(counter, env, 8);
+}
+
+void km_addr_counter_init_net(km_addr_counter *counter, const km_env *env, uint8_t v6_bytes) {
   memset(counter, 0, sizeof *counter);
   counter->env = env;
+  counter->v6_bytes = v6_bytes;
   km_env_random(env, counter->key, sizeof counter->key);
 }
 
@@ -16,14 +21,14 @@ void km_addr_counter_clear(km_addr_counter *counter) {
 }
 
 /* An IPv4 address is put into the documentation prefix, which no IPv6 source has. */
-static uint64_t prefix_of(const km_udp_addr *addr) {
+static uint64_t prefix_of(const km_addr_counter *counter, const km_udp_addr *addr) {
   static const uint8_t v4_prefix[4] = {0x20, 0x01, 0x0d, 0xb8};
-  uint8_t bytes[8];
+  uint8_t bytes[8] = {0};
   if (addr->family == 4) {
     memcpy(bytes, v4_prefix, 4);
     memcpy(bytes + 4, addr->ip, 4);
   } else {
-    memcpy(bytes, addr->ip, 8);
+    memcpy(bytes, addr->ip, counter->v6_bytes);
   }
   uint64_t prefix;
   memcpy(&prefix, bytes, sizeof prefix);
@@ -70,7 +75,7 @@ int km_addr_counter_add(km_addr_counter *counter, const km_udp_addr *addr) {
       return rv;
     }
   }
-  uint64_t prefix = prefix_of(addr);
+  uint64_t prefix = prefix_of(counter, addr);
   km_addr_count *slot = probe(counter, prefix);
   if (slot->count == 0) {
     slot->prefix = prefix;
@@ -84,7 +89,7 @@ void km_addr_counter_remove(km_addr_counter *counter, const km_udp_addr *addr) {
   if (counter->cap == 0) {
     return;
   }
-  km_addr_count *slot = probe(counter, prefix_of(addr));
+  km_addr_count *slot = probe(counter, prefix_of(counter, addr));
   if (slot->count == 0 || --slot->count != 0) {
     return;
   }
@@ -102,5 +107,5 @@ void km_addr_counter_remove(km_addr_counter *counter, const km_udp_addr *addr) {
 }
 
 uint32_t km_addr_counter_get(const km_addr_counter *counter, const km_udp_addr *addr) {
-  return counter->cap == 0 ? 0 : probe(counter, prefix_of(addr))->count;
+  return counter->cap == 0 ? 0 : probe(counter, prefix_of(counter, addr))->count;
 }

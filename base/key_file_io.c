@@ -10,8 +10,11 @@
 #include <unistd.h>
 
 #include "base/env.h"
+#include "base/sealed_key.h"
+#include "base/secret_key.h"
 
 #define FILE_MAX 4096
+#define PASSPHRASE_MAX 1024
 
 /* The codes that id.h promises; whatever else the system may say is an I/O error. */
 static int fail(km_errinfo *err, int sys_errno, const char *verb, const char *path) {
@@ -76,8 +79,30 @@ static int read_all(int fd, const char *path, char *buf, size_t cap, size_t *ret
   }
 }
 
+/* Reads the whole file into `buf`, which the caller wipes. */
+static int read_file(const char *path, char buf[FILE_MAX + 1], size_t *ret_len, km_errinfo *err) {
+  if (path == NULL) {
+    return km_fail(err, KM_ERR_FILE_NOT_FOUND, "no key file was named");
+  }
+  /* Without O_NONBLOCK a named pipe would hold us up. */
+  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  if (fd < 0) {
+    return fail(err, errno, "open", path);
+  }
+  int rv = check_file(fd, path, err);
+  if (rv == 0) {
+    rv = read_all(fd, path, buf, FILE_MAX + 1, ret_len, err);
+  }
+  (void)close(fd);
+  return rv;
+}
+
 static int parse_file(km_secret_key **ret, const char *path, const char *text, size_t len,
                       km_errinfo *err) {
+  if (km_sealed_key_is(text, len)) {
+    return km_fail(err, KM_ERR_BAD_KEY_FILE,
+                   "the key file %s is sealed: it is opened with its passphrase only", path);
+  }
   if (len > 0 && text[len - 1] == '\n') {
     len--;
   }
@@ -90,23 +115,59 @@ static int parse_file(km_secret_key **ret, const char *path, const char *text, s
 }
 
 int km_secret_key_load(km_secret_key **ret, const char *path, km_errinfo *err) {
-  if (ret == NULL || path == NULL) {
-    return km_fail(err, KM_ERR_FILE_NOT_FOUND, "no key file was named");
-  }
-  /* Without O_NONBLOCK a named pipe would hold us up. */
-  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-  if (fd < 0) {
-    return fail(err, errno, "open", path);
-  }
   char buf[FILE_MAX + 1];
   size_t len = 0;
-  int rv = check_file(fd, path, err);
-  if (rv == 0) {
-    rv = read_all(fd, path, buf, sizeof buf, &len, err);
-  }
-  (void)close(fd);
+  int rv = read_file(ret == NULL ? NULL : path, buf, &len, err);
   if (rv == 0) {
     rv = parse_file(ret, path, buf, len, err);
+  }
+  sodium_memzero(buf, sizeof buf);
+  return rv;
+}
+
+bool km_secret_key_is_sealed(const char *path) {
+  char buf[FILE_MAX + 1];
+  size_t len = 0;
+  bool sealed = read_file(path, buf, &len, NULL) == 0 && km_sealed_key_is(buf, len);
+  sodium_memzero(buf, sizeof buf);
+  return sealed;
+}
+
+static int unseal(km_secret_key **ret, const char *path, const char *text, size_t text_len,
+                  const char *passphrase, size_t len, km_errinfo *err) {
+  uint8_t seed[KM_SECRET_KEY_BYTES];
+  if (!km_sealed_key_is(text, text_len)) {
+    return km_fail(err, KM_ERR_BAD_KEY_FILE,
+                   "the key file %s is not sealed: it needs no passphrase", path);
+  }
+  int rv = km_sealed_key_decode(seed, text, text_len, passphrase, len);
+  switch (rv) {
+  case 0:
+    rv = km_secret_key_from_bytes(ret, seed);
+    sodium_memzero(seed, sizeof seed);
+    return rv == 0 ? 0 : km_fail(err, rv, NULL);
+  case KM_ERR_BAD_KEY:
+    return km_fail(err, KM_ERR_BAD_KEY_FILE,
+                   "the key file %s is sealed in a way that is not known, or damaged", path);
+  case KM_ERR_CRYPTO:
+    return km_fail(err, rv, "the passphrase does not open the key file %s", path);
+  case KM_ERR_NOMEM:
+    return km_fail(err, rv, "there is not enough memory to open the key file %s", path);
+  default:
+    return km_fail(err, rv, NULL);
+  }
+}
+
+int km_secret_key_load_sealed(km_secret_key **ret, const char *path, const char *passphrase,
+                              size_t len, km_errinfo *err) {
+  char buf[FILE_MAX + 1];
+  size_t text_len = 0;
+  if (passphrase == NULL || len == 0 || len > PASSPHRASE_MAX) {
+    return km_fail(err, KM_ERR_INVALID, "a passphrase has 1 to %d bytes", PASSPHRASE_MAX);
+  }
+  int rv = read_file(ret == NULL ? NULL : path, buf, &text_len, err);
+  if (rv == 0) {
+    rv = unseal(ret, path, buf, text_len, passphrase, len, err);
   }
   sodium_memzero(buf, sizeof buf);
   return rv;
@@ -186,4 +247,23 @@ int km_secret_key_save(const km_secret_key *key, const char *path, km_errinfo *e
   int rv = len < 0 ? km_fail(err, len, NULL) : write_new(path, text, (size_t)len, err);
   sodium_memzero(text, sizeof text);
   return rv;
+}
+
+int km_secret_key_save_sealed(const km_secret_key *key, const char *path, const char *passphrase,
+                              size_t len, km_errinfo *err) {
+  if (key == NULL || path == NULL || path[0] == '\0') {
+    return km_fail(err, KM_ERR_FILE_NOT_FOUND, "no key file was named");
+  }
+  if (passphrase == NULL || len == 0 || len > PASSPHRASE_MAX) {
+    return km_fail(err, KM_ERR_INVALID, "a passphrase has 1 to %d bytes", PASSPHRASE_MAX);
+  }
+  char text[KM_SEALED_TEXT_CAP];
+  km_sealed_config config = {.passes = crypto_pwhash_OPSLIMIT_MODERATE,
+                             .memory_kib = crypto_pwhash_MEMLIMIT_MODERATE / 1024};
+  randombytes_buf(config.salt, sizeof config.salt);
+  randombytes_buf(config.nonce, sizeof config.nonce);
+  int n =
+      km_sealed_key_encode(km_secret_key_seed(key), passphrase, len, &config, text, sizeof text);
+  return n < 0 ? km_fail(err, n, "the key cannot be sealed: %s", km_strerror(n))
+               : write_new(path, text, (size_t)n, err);
 }

@@ -16,6 +16,7 @@ static const char *const component_names[] = {
     [KM_LOGC_ENDPOINT] = "endpoint", [KM_LOGC_QUIC] = "quic",   [KM_LOGC_TLS] = "tls",
     [KM_LOGC_PATH] = "path",         [KM_LOGC_UDP] = "udp",     [KM_LOGC_PUNCH] = "punch",
     [KM_LOGC_RELAY] = "relay",       [KM_LOGC_STORE] = "store", [KM_LOGC_DISCOVERY] = "discovery",
+    [KM_LOGC_MESH] = "mesh",
 };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))

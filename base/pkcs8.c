@@ -15,8 +15,8 @@ static bool is_space(char c) {
   return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
 
-/* The base64 between the two lines; NULL when they are not there. */
-static const char *body_of(const char *text, size_t len, size_t *ret_len) {
+const char *km_pem_body(const char *begin, const char *end, const char *text, size_t len,
+                        size_t *ret_len) {
   while (len > 0 && is_space(*text)) {
     text++;
     len--;
@@ -24,13 +24,13 @@ static const char *body_of(const char *text, size_t len, size_t *ret_len) {
   while (len > 0 && is_space(text[len - 1])) {
     len--;
   }
-  size_t begin = strlen(KM_PEM_BEGIN), end = strlen(KM_PEM_END);
-  if (len < begin + end || memcmp(text, KM_PEM_BEGIN, begin) != 0 ||
-      memcmp(text + len - end, KM_PEM_END, end) != 0) {
+  size_t begin_len = strlen(begin), end_len = strlen(end);
+  if (len < begin_len + end_len || memcmp(text, begin, begin_len) != 0 ||
+      memcmp(text + len - end_len, end, end_len) != 0) {
     return NULL;
   }
-  *ret_len = len - begin - end;
-  return text + begin;
+  *ret_len = len - begin_len - end_len;
+  return text + begin_len;
 }
 
 /* RFC 8410 section 7: a public key may follow, context tag 1. */
@@ -70,7 +70,7 @@ static bool decode_der(uint8_t ret_seed[32], const uint8_t *der, size_t len) {
 bool km_pem_decode(uint8_t ret_seed[32], const char *text, size_t len) {
   uint8_t der[DER_MAX];
   size_t body_len, der_len;
-  const char *body = body_of(text, len, &body_len);
+  const char *body = km_pem_body(KM_PEM_BEGIN, KM_PEM_END, text, len, &body_len);
   bool ok = body != NULL &&
             sodium_base642bin(der, sizeof der, body, body_len, " \t\r\n", &der_len, NULL,
                               sodium_base64_VARIANT_ORIGINAL) == 0 &&

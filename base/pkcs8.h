@@ -9,6 +9,11 @@
 #define KM_PEM_BEGIN "-----BEGIN PRIVATE KEY-----"
 #define KM_PEM_END "-----END PRIVATE KEY-----"
 
+/* What stands between the two lines of a PEM block; NULL when they are not there. White space
+ * around the block is allowed, nothing else. */
+const char *km_pem_body(const char *begin, const char *end, const char *text, size_t len,
+                        size_t *ret_len);
+
 /* Reads version 1, and version 2 whose public key, if there is one, fits. White space around the
  * block is allowed, nothing else. */
 bool km_pem_decode(uint8_t ret_seed[32], const char *text, size_t len);

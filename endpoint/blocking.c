@@ -28,6 +28,12 @@ static int take_options(km_blocking *b, km_endpoint_options *ret,
     return km_fail(err, KM_ERR_INVALID,
                    "callbacks.on_closed must be NULL: km_blocking_close returns when it is closed");
   }
+  if (ret->discovery != NULL) {
+    return km_fail(
+        err, KM_ERR_INVALID,
+        "options.discovery must be NULL: it lives on a loop, and this endpoint has one of "
+        "its own; see km_blocking_open_with");
+  }
   b->stream_backlog =
       (size_t)ret->max_streams_bidi + ret->max_streams_uni + KM_BLOCKING_STREAM_BACKLOG;
   b->stream_backlog_bytes = ret->connection_window;
@@ -53,6 +59,14 @@ static int init(km_blocking *b) {
 }
 
 int km_blocking_open(km_blocking **ret, const km_endpoint_options *options, km_errinfo *err) {
+  return km_blocking_open_with(ret, options, NULL, err);
+}
+
+int km_blocking_open_with(km_blocking **ret, const km_endpoint_options *options,
+                          const km_blocking_discovery *discovery, km_errinfo *err) {
+  if (discovery != NULL && discovery->size < sizeof *discovery) {
+    return km_fail(err, KM_ERR_INVALID, "the size of km_blocking_discovery is not set");
+  }
   if (ret == NULL) {
     return km_fail(err, KM_ERR_INVALID, "km_blocking_open needs a place for the result");
   }
@@ -64,7 +78,7 @@ int km_blocking_open(km_blocking **ret, const km_endpoint_options *options, km_e
   km_endpoint_options opt;
   int rv = take_options(b, &opt, options, err);
   if (rv == 0) {
-    rv = km_blocking_start(b, &opt, err);
+    rv = km_blocking_start(b, &opt, discovery, err);
   }
   if (rv != 0) {
     km_blocking_lock(b);

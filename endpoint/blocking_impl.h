@@ -77,10 +77,11 @@ struct km_blocking {
   km_endpoint_callbacks user; /* the application's; their context */
   void *user_ctx;
 
-  km_loop *loop;         /* set before `started`; km_loop_post may be called until `ended` */
-  km_endpoint *endpoint; /* loop */
-  bool close_begun;      /* loop */
-  bool endpoint_closed;  /* loop */
+  km_loop *loop;           /* set before `started`; km_loop_post may be called until `ended` */
+  km_endpoint *endpoint;   /* loop */
+  km_discovery *discovery; /* loop; NULL: none */
+  bool close_begun;        /* loop */
+  bool endpoint_closed;    /* loop */
 };
 
 typedef struct km_bdatagram {
@@ -222,8 +223,8 @@ int km_bfail_copy(km_errinfo *err, int rv, const km_errinfo *from);
 
 /* blocking_thread_io.c */
 /* Starts the thread and waits until its endpoint is open or could not be opened. */
-KM_NODISCARD int km_blocking_start(km_blocking *b, const km_endpoint_options *options,
-                                   km_errinfo *err);
+KM_NODISCARD int km_blocking_start(km_blocking *b, km_endpoint_options *options,
+                                   const km_blocking_discovery *discovery, km_errinfo *err);
 
 /* blocking_accept.c */
 /* Puts our callbacks before those of the application. */

@@ -5,6 +5,7 @@
 #include <ngtcp2/ngtcp2.h>
 #include <ngtcp2/ngtcp2_crypto.h>
 
+#include "endpoint/candidates.h"
 #include "endpoint/endpoint_impl.h"
 #include "endpoint/explain.h"
 #include "endpoint/explain_notes.h"
@@ -56,6 +57,7 @@ struct km_conn {
 
   bool is_client;
   bool in_quic;                 /* ngtcp2 is on the stack: it must not be entered again */
+  const ngtcp2_path *batch;     /* of the packets that are being written */
   bool reported_connected;      /* on_connected ran */
   bool bidi_wanted, uni_wanted; /* an open failed with KM_ERR_STREAM_LIMIT */
   bool datagrams_wanted;        /* a send failed with KM_ERR_AGAIN */
@@ -115,12 +117,19 @@ struct km_conn {
 
   km_ts started;
   km_ts handshake_deadline; /* client: of all rounds of the dial */
+  bool patient;             /* client: it may be put off (km_redial_longer) */
   km_ts patience;           /* client: when to stop waiting for other candidates (redial.h) */
   km_path_key responder;    /* client: who answered the first flight; see responded */
   km_path_key retry_from;   /* client: who sent the Retry; see retried */
   bool responded, retried;
   km_path_key *set_aside; /* client: direct candidates that the mixed path has not, or NULL */
   size_t set_aside_count;
+  km_candidates *told;     /* client: the candidates that others named, or NULL (intake.h) */
+  km_ts relays_at;         /* client: when claimed relays are tried */
+  km_ts attempt_at;        /* client: when this round of the dial began */
+  uint32_t rounds;         /* client: of the dial, after candidates that were wrong */
+  km_ts asked_at;          /* client: for the last time, where the peer is */
+  km_lookup *lookup;       /* client: where the peer is, is being asked; NULL: not now */
   km_close_info *verdict;  /* client: what the last wrong candidate did, or NULL */
   uint8_t *verdict_reason; /* that `verdict` points to */
   uint32_t keep_alive_ms;
@@ -194,6 +203,12 @@ uint64_t km_quic_packets_received(const km_conn *conn);           /* genuine one
 void km_quic_fill_callbacks(ngtcp2_callbacks *cb, bool client);
 
 /* quic_write.c */
+/* Whether the packet that ngtcp2 asks for goes the way of the batch that it is to be part of. The
+ * first packet of a batch says the way, and may be for another path than the one in use: the check
+ * of a path that was left (RFC 9000 section 9.3.3) is. What ngtcp2 would put behind it is for the
+ * path in use. `given` is what ngtcp2 gave to its callback: `batch` for the first packet only. */
+bool km_quic_batch_goes_on(const ngtcp2_conn *quic, const ngtcp2_path *batch,
+                           const ngtcp2_path *given);
 void km_quic_write(km_conn *conn);
 
 /* quic_path.c */
@@ -215,6 +230,8 @@ void km_quic_path_settle(km_conn *conn); /* the handshake is done: no more first
 /* Client: its path is dead, or may be: to all candidates at once. With `leave` not to the direct
  * way in use: the peer would answer where the first copy comes from, and may not be heard there. */
 void km_quic_path_reopen(km_conn *conn, bool leave);
+/* Its mixed path has more candidates: they are tried where they may be better. */
+void km_quic_path_candidates_came(km_conn *conn);
 /* A direct way may be there again; `moved`: the one in use is probably gone. */
 void km_quic_path_network_changed(km_conn *conn, bool moved);
 /* Client: to this way at once, without asking QUIC first: it was proven otherwise. 0, KM_ERR_LIMIT,
@@ -227,6 +244,7 @@ void km_quic_path_check(km_conn *conn);   /* reports a change of path */
 void km_quic_path_prune(km_conn *conn);   /* lets go of paths out of use */
 void km_quic_path_refresh(km_conn *conn); /* lets go of sockets that were replaced */
 void km_quic_paths_clear(km_conn *conn);
+void km_quic_path_check_held(km_conn *conn); /* a candidate was let go */
 void km_quic_path_validated(km_conn *conn, const ngtcp2_path *path, bool ok);
 void km_quic_path_info(const km_conn *conn, const km_path *path, km_path_info *ret);
 km_path *km_quic_path_concrete(km_path *path);      /* of a mixed one what answered, or NULL */
@@ -235,6 +253,14 @@ KM_NODISCARD int km_quic_migrate(km_conn *conn, const km_path_key *key, km_errin
 /* "192.0.2.1:4433" or "relay https://..." of the path in use, for logs; cut to fit. */
 const char *km_conn_path_text(const km_conn *conn, char buf[KM_PATH_TEXT_CAP]);
 void km_path_text(const km_magicsock *ms, const km_path *path, char buf[KM_PATH_TEXT_CAP]);
+
+/* dial.c */
+/* The ways to try: every address that a socket of ours can send to, and every relay. */
+int km_dial_key(const km_endpoint *ep, const km_udp_addr *at, km_path_key *ret);
+size_t km_dial_keys(const km_endpoint *ep, const km_addr *addr, bool direct,
+                    km_path_key keys[KM_MIXED_MAX_CANDIDATES]);
+/* So that our own address is known by the time that the peer is to be told of it. */
+void km_dial_learn_relays(const km_conn *conn, const km_addr *addr);
 
 /* quic_close.c */
 void km_conn_begin_close(km_conn *conn, km_close_origin origin, int error, bool application,

@@ -2,6 +2,8 @@
 #include <string.h>
 
 #include "endpoint/conn_impl.h"
+#include "endpoint/discover.h"
+#include "endpoint/intake.h"
 #include "endpoint/qlog_io.h"
 #include "endpoint/quic_tls.h"
 #include "endpoint/redial.h"
@@ -26,7 +28,8 @@ int km_conn_new(km_endpoint *ep, bool is_client, km_conn **ret) {
   conn->is_client = is_client;
   conn->timer.fire = on_timer;
   conn->started = km_endpoint_now(ep);
-  conn->tls_free_at = conn->prune_at = conn->patience = conn->seek_at = KM_TS_NEVER;
+  conn->tls_free_at = conn->prune_at = conn->patience = conn->seek_at = conn->relays_at =
+      KM_TS_NEVER;
   conn->keep_alive_ms = ep->opt.keep_alive_ms;
   km_quic_select_init(conn);
   conn->cipher = conn->group = "";
@@ -75,6 +78,8 @@ void km_conn_free(km_conn *conn) {
   km_endpoint *ep = conn->ep;
   km_conn_leave_half_open(conn);
   km_conn_forget_cids(conn);
+  km_discover_end(conn);
+  km_intake_end(conn);
   km_quic_select_leave(conn);
   km_quic_paths_clear(conn);
   km_conn_drop_datagrams(conn);
@@ -123,6 +128,9 @@ void km_conn_update_timer(km_conn *conn) {
   }
   if (conn->seek_at < at) {
     at = conn->seek_at;
+  }
+  if (conn->relays_at < at) {
+    at = conn->relays_at;
   }
   if (km_quic_select_deadline(conn) < at) {
     at = km_quic_select_deadline(conn);
@@ -222,6 +230,7 @@ bool km_conn_report_connected(km_conn *conn) {
   CONN_LOG(conn, KM_LOG_INFO, KM_LOGC_QUIC, "connected", "side=%s alpn=%s handshake_us=%llu%s",
            conn->is_client ? "client" : "server", conn->alpn,
            (unsigned long long)conn->handshake_us, conn->progress.resumed ? " resumed" : "");
+  km_discover_worked(conn);
   if (conn->cb.on_connected != NULL) {
     conn->cb.on_connected(conn->ctx, conn);
   }

@@ -2,7 +2,9 @@
 #include <string.h>
 
 #include "endpoint/conn_impl.h"
+#include "endpoint/discover.h"
 #include "endpoint/redial.h"
+#include "magicsock/relays.h"
 
 static int check(const km_endpoint *ep, km_conn **ret, const km_addr *addr, const char *alpn,
                  const km_dial_options *options, km_errinfo *err) {
@@ -34,21 +36,21 @@ static int check(const km_endpoint *ep, km_conn **ret, const km_addr *addr, cons
   return 0;
 }
 
-#define MAX_CANDIDATES (KM_ADDR_MAX_DIRECT + KM_ADDR_MAX_RELAYS)
+#define MAX_CANDIDATES KM_MIXED_MAX_CANDIDATES
 
-/* The ways to try: every address that a socket of ours can send to, and every relay. */
-static int candidates(const km_endpoint *ep, const km_addr *addr, bool direct, km_path_key *keys,
-                      size_t *ret_count, km_errinfo *err) {
+int km_dial_key(const km_endpoint *ep, const km_udp_addr *at, km_path_key *ret) {
+  km_udp_addr v6;
+  bool translated = km_gather_translate(km_remotes_gather(ep->remotes), at, &v6);
+  return km_magicsock_key(ep->ms, translated ? &v6 : at, ret);
+}
+
+size_t km_dial_keys(const km_endpoint *ep, const km_addr *addr, bool direct,
+                    km_path_key keys[KM_MIXED_MAX_CANDIDATES]) {
   size_t count = 0;
   size_t given = direct ? km_addr_udp_count(addr) : 0;
   size_t relays = km_addr_relay_count(addr);
   for (size_t i = 0; i < given && count < KM_ADDR_MAX_DIRECT; i++) {
-    const km_udp_addr *at = km_addr_udp_at(addr, i);
-    km_udp_addr v6;
-    if (km_gather_translate(km_remotes_gather(ep->remotes), at, &v6)) {
-      at = &v6;
-    }
-    if (km_magicsock_key(ep->ms, at, &keys[count]) == 0) {
+    if (km_dial_key(ep, km_addr_udp_at(addr, i), &keys[count]) == 0) {
       count++;
     }
   }
@@ -58,26 +60,48 @@ static int candidates(const km_endpoint *ep, const km_addr *addr, bool direct, k
       count++;
     }
   }
-  *ret_count = count;
-  if (count > 0) {
-    return 0;
-  }
+  return count;
+}
+
+static bool has_no_place(const km_endpoint *ep, const km_addr *addr) {
+  km_path_key key;
+  return km_magicsock_relay_key(ep->ms, km_addr_relay_at(addr, 0), km_addr_id(addr), &key) ==
+         KM_ERR_LIMIT;
+}
+
+/* Why there is no way to try. */
+static int no_candidates(const km_endpoint *ep, const km_addr *addr, bool direct, km_errinfo *err) {
+  size_t given = direct ? km_addr_udp_count(addr) : 0;
+  size_t relays = km_addr_relay_count(addr);
   if (given > 0) {
     return km_fail(err, KM_ERR_NO_ADDRESS,
                    "none of the %zu addresses can be reached from the sockets bound here "
                    "(IPv6 without an IPv6 socket, or the other way round)",
                    given);
   }
+  if (relays > 0 && has_no_place(ep, addr)) {
+    return km_fail(err, KM_ERR_LIMIT,
+                   "%d relays are in use, the most that an endpoint knows at once: close "
+                   "connections through others",
+                   KM_RELAYS_MAX);
+  }
   return km_fail(
       err, KM_ERR_NO_ADDRESS,
       !direct && relays == 0 ? "the policy is relays only, and no relay of the peer's is known"
       : relays > 0 ? "the address has only relays, and none of them can be used: relays are "
                      "disabled, or their urls are not http or https"
-                   : "no address is known for the peer: give a ticket or an address");
+                   : "no address is known for the peer: give a ticket or an address, or set the "
+                     "endpoint's option discovery");
 }
 
 /* So that our own address is known by the time that the peer is to be told of it. */
-static void learn_relays(const km_endpoint *ep, const km_addr *addr) {
+void km_dial_learn_relays(const km_conn *conn, const km_addr *addr) {
+  const km_endpoint *ep = conn->ep;
+  km_path_policy policy = conn->select.policy;
+  if (policy == KM_POLICY_RELAY_ONLY || policy == KM_POLICY_ANY ||
+      ep->opt.relay_mode == KM_RELAY_MODE_DISABLED) {
+    return;
+  }
   for (size_t i = 0; i < km_addr_relay_count(addr); i++) {
     km_gather_learn_relay(km_remotes_gather(ep->remotes), km_addr_relay_at(addr, i));
   }
@@ -102,7 +126,6 @@ int km_endpoint_dial(km_endpoint *ep, km_conn **ret, const km_addr *addr, const 
                      const km_conn_callbacks *callbacks, void *ctx, const km_dial_options *options,
                      km_errinfo *err) {
   km_path_key keys[MAX_CANDIDATES];
-  size_t count = 0;
   int rv = check(ep, ret, addr, alpn, options, err);
   if (rv != 0) {
     return rv;
@@ -112,9 +135,9 @@ int km_endpoint_dial(km_endpoint *ep, km_conn **ret, const km_addr *addr, const 
     memcpy(&opt, options, options->size < sizeof opt ? options->size : sizeof opt);
   }
   km_path_policy policy = opt.policy == KM_POLICY_DEFAULT ? ep->opt.path_policy : opt.policy;
-  rv = candidates(ep, addr, policy != KM_POLICY_RELAY_ONLY, keys, &count, err);
-  if (rv != 0) {
-    return rv;
+  size_t count = km_dial_keys(ep, addr, policy != KM_POLICY_RELAY_ONLY, keys);
+  if (count == 0 && ep->opt.discovery == NULL) {
+    return no_candidates(ep, addr, policy != KM_POLICY_RELAY_ONLY, err);
   }
   km_conn *conn;
   rv = km_conn_new(ep, true, &conn);
@@ -140,6 +163,7 @@ int km_endpoint_dial(km_endpoint *ep, km_conn **ret, const km_addr *addr, const 
   }
   uint32_t timeout_ms = opt.timeout_ms != 0 ? opt.timeout_ms : ep->opt.handshake_timeout_ms;
   conn->handshake_deadline = conn->started + timeout_ms * KM_NS_PER_MS;
+  conn->patient = opt.timeout_ms == 0;
   rv = km_quic_client_new(conn, timeout_ms, opt.early_data, err);
   if (rv != 0) {
     km_conn_free(conn);
@@ -147,11 +171,13 @@ int km_endpoint_dial(km_endpoint *ep, km_conn **ret, const km_addr *addr, const 
   }
   EP_LOG(ep, KM_LOG_DEBUG, KM_LOGC_ENDPOINT, &conn->remote_id, NULL, "dial",
          "alpn=%s candidates=%zu", alpn, count);
-  if (policy != KM_POLICY_RELAY_ONLY && policy != KM_POLICY_ANY &&
-      ep->opt.relay_mode != KM_RELAY_MODE_DISABLED) {
-    learn_relays(ep, addr);
-  }
+  km_dial_learn_relays(conn, addr);
   km_redial_begin(conn);
+  rv = km_discover_begin(conn, err);
+  if (rv != 0) {
+    km_conn_free(conn);
+    return rv;
+  }
   km_conn_mark_dirty(conn);
   *ret = conn;
   return 0;

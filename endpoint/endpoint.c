@@ -5,7 +5,9 @@
 #include <string.h>
 
 #include "base/secret_key.h"
+#include "discovery/user.h"
 #include "endpoint/conn_impl.h"
+#include "endpoint/discover.h"
 #include "endpoint/options.h"
 #include "endpoint/qlog_io.h"
 #include "endpoint/quic_close.h"
@@ -65,6 +67,7 @@ void km_endpoint_flush(km_endpoint *ep) {
     return;
   }
   ep->in_flush = true;
+  km_endpoint_publish(ep);
   km_list round;
   km_list_take_all(&round, &ep->dirty);
   while (!km_list_empty(&round)) {
@@ -119,9 +122,49 @@ static void on_writable(void *ctx) {
   }
 }
 
+/* --- discovery ------------------------------------------------------------------------------- */
+
+/* From now on the endpoint does without. */
+static void forget_discovery(void *ctx) {
+  km_endpoint *ep = ctx;
+  for (km_list *n = ep->conns.next; n != &ep->conns; n = n->next) {
+    km_discover_end(KM_LIST_ITEM(n, km_conn, all));
+  }
+  ep->opt.discovery = NULL;
+}
+
+static int use_discovery(km_endpoint *ep, km_errinfo *err) {
+  const km_discovery_user user = {.loop = ep->loop,
+                                  .key = ep->opt.publish ? ep->key : NULL,
+                                  .on_gone = forget_discovery,
+                                  .ctx = ep};
+  if (ep->opt.discovery == NULL) {
+    return 0;
+  }
+  int rv = km_discovery_use(ep->opt.discovery, &user, err);
+  ep->opt.discovery = rv == 0 ? ep->opt.discovery : NULL;
+  return rv;
+}
+
+static void leave_discovery(km_endpoint *ep) {
+  km_discovery *d = ep->opt.discovery;
+  if (d != NULL) {
+    forget_discovery(ep);
+    km_discovery_leave(d);
+  }
+}
+
+static void withdraw(km_endpoint *ep) {
+  if (ep->opt.discovery != NULL && ep->opt.publish) {
+    int rv = km_discovery_publish(ep->opt.discovery, NULL, NULL);
+    (void)rv; /* without an address there is nothing to copy: it cannot fail */
+  }
+}
+
 /* --- opening --------------------------------------------------------------------------------- */
 
 static void free_parts(km_endpoint *ep) {
+  leave_discovery(ep);
   km_endpoint_close_remotes(ep);
   km_magicsock_free(ep->ms);
   km_deadline_free(ep->deadline);
@@ -246,7 +289,13 @@ static int open_parts(km_endpoint *ep, km_errinfo *err) {
   }
   if (rv != 0) {
     ep->opt.qlog_dir = NULL;
+    ep->opt.discovery = NULL;
     return km_fail(err, rv, NULL);
+  }
+  rv = use_discovery(ep, err);
+  if (rv != 0) {
+    ep->opt.qlog_dir = NULL;
+    return rv;
   }
   rv = init_files(ep, err);
   return rv != 0 ? rv : init_sockets(ep, err);
@@ -284,6 +333,7 @@ int km_endpoint_open(km_endpoint **ret, km_loop *loop, const km_endpoint_options
   (void)km_id_format(&ep->id, KM_ID_HEX, id, sizeof id);
   EP_LOG(ep, KM_LOG_INFO, KM_LOGC_ENDPOINT, NULL, NULL, "open", "id=%s", id);
   *ret = ep;
+  km_endpoint_publish_soon(ep);
   return 0;
 }
 
@@ -328,6 +378,8 @@ void km_endpoint_close(km_endpoint *ep) {
     km_conn *conn = KM_LIST_ITEM(n, km_conn, all);
     km_conn_begin_close(conn, KM_CLOSE_LOCAL_APP, KM_OK, true, 0, NULL, 0);
   }
+  withdraw(ep);
+  leave_discovery(ep);
   km_endpoint_schedule(ep);
 }
 
@@ -353,8 +405,10 @@ int km_endpoint_addr(km_endpoint *ep, km_addr **ret) {
     return KM_ERR_CLOSED;
   }
   km_candidate direct[KM_DISCO_MAX_CANDIDATES];
-  size_t count =
-      km_gather_candidates(km_remotes_gather(ep->remotes), direct, KM_DISCO_MAX_CANDIDATES);
+  bool hidden = ep->opt.path_policy == KM_POLICY_RELAY_ONLY;
+  size_t count = hidden ? 0
+                        : km_gather_candidates(km_remotes_gather(ep->remotes), direct,
+                                               KM_DISCO_MAX_CANDIDATES);
   km_addr *addr;
   int rv = km_addr_new(&addr, &ep->id);
   if (rv != 0) {

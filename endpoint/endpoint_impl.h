@@ -76,6 +76,7 @@ struct km_endpoint {
   km_timer_heap timers;
   size_t timer_nodes; /* nodes that room is reserved for */
   bool in_flush;
+  bool publish_due; /* where we can be reached may have changed */
 
   km_cid_table cids;
   km_cid_table reset_tokens; /* of peers, by which their stateless resets are known */

@@ -74,6 +74,13 @@ static void write_note(const km_explain_line *line, const km_conn_note *note,
   case KM_EXPLAIN_EVENT_POLICY:
     TEXT(ret, "the policy is %s now", policy_name(note->value));
     break;
+  case KM_EXPLAIN_EVENT_ASKED:
+    TEXT(ret, "asked where the peer is");
+    break;
+  case KM_EXPLAIN_EVENT_FOUND:
+    TEXT(ret, "%s told %u new way%s to the peer", note->source, note->value,
+         note->value == 1 ? "" : "s");
+    break;
   case KM_EXPLAIN_EVENT_GAVE_UP:
     TEXT(ret, "not direct within %u ms, as the policy demands: the connection ends", note->value);
     break;

@@ -62,6 +62,8 @@ const char *km_explain_event_name(km_explain_event_kind kind) {
       [KM_EXPLAIN_EVENT_GUESSED] = "guessed",
       [KM_EXPLAIN_EVENT_PUT_OFF] = "put-off",
       [KM_EXPLAIN_EVENT_NETWORK] = "network",
+      [KM_EXPLAIN_EVENT_ASKED] = "asked",
+      [KM_EXPLAIN_EVENT_FOUND] = "found",
   };
   return (size_t)kind < sizeof names / sizeof names[0] ? names[kind] : "unknown";
 }

@@ -13,7 +13,7 @@ static bool is_turn(uint8_t kind) {
 
 static bool same(const km_conn_note *a, const km_conn_note *b) {
   return a->kind == b->kind && a->relayed == b->relayed && a->relay == b->relay &&
-         km_udp_addr_equal(&a->addr, &b->addr);
+         a->source == b->source && km_udp_addr_equal(&a->addr, &b->addr);
 }
 
 static km_conn_note *repeated(const km_conn_notes *notes, const km_conn_note *note) {
@@ -49,6 +49,16 @@ static bool make_room(km_conn_notes *notes, const km_env *env) {
   return true;
 }
 
+static void add(km_conn_notes *notes, const km_env *env, const km_conn_note *note) {
+  km_conn_note *old = repeated(notes, note);
+  if (old != NULL) {
+    old->times++;
+    old->value = note->value;
+  } else if (make_room(notes, env)) {
+    notes->at[notes->count++] = *note;
+  }
+}
+
 void km_conn_notes_add(km_conn_notes *notes, const km_env *env, km_ts now,
                        km_explain_event_kind kind, const km_path_key *key, uint32_t value) {
   km_conn_note note = {.at = now, .kind = (uint8_t)kind, .value = value, .times = 1};
@@ -58,13 +68,14 @@ void km_conn_notes_add(km_conn_notes *notes, const km_env *env, km_ts now,
     note.relayed = true;
     note.relay = key->relay;
   }
-  km_conn_note *old = repeated(notes, &note);
-  if (old != NULL) {
-    old->times++;
-    old->value = value;
-  } else if (make_room(notes, env)) {
-    notes->at[notes->count++] = note;
-  }
+  add(notes, env, &note);
+}
+
+void km_conn_notes_add_found(km_conn_notes *notes, const km_env *env, km_ts now, const char *source,
+                             uint32_t value) {
+  const km_conn_note note = {
+      .at = now, .kind = KM_EXPLAIN_EVENT_FOUND, .value = value, .times = 1, .source = source};
+  add(notes, env, &note);
 }
 
 void km_conn_notes_clear(km_conn_notes *notes, const km_env *env) {

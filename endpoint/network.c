@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "endpoint/conn_impl.h"
+#include "endpoint/discover.h"
 #include "relay/url.h"
 
 /* Accepted connections stay where they are until their clients move them: the peer is told by a
@@ -37,6 +38,10 @@ void km_endpoint_network_changed(km_endpoint *ep) {
   }
 }
 
+static void on_local_change(void *ctx) {
+  km_endpoint_publish_soon(ctx);
+}
+
 /* The relays' hosts answer STUN, unless other servers were named. */
 static size_t stun_names(const char *const *relay_urls, size_t count, km_relay_url *urls,
                          const char **names) {
@@ -63,7 +68,9 @@ int km_endpoint_open_remotes(km_endpoint *ep, const char *const *relay_urls, siz
                               .key = ep->key,
                               .stun_servers = ep->opt.stun_servers,
                               .stun_count = ep->opt.stun_server_count,
-                              .port_mapping = ep->opt.port_mapping};
+                              .port_mapping = ep->opt.port_mapping,
+                              .on_local_change = on_local_change,
+                              .ctx = ep};
   bool hidden = ep->opt.path_policy == KM_POLICY_RELAY_ONLY; /* where we are is nobody's business */
   config.stun_count = hidden ? 0 : config.stun_count;
   config.learn_servers = config.stun_count == 0 && !hidden;

@@ -14,6 +14,7 @@ void km_endpoint_options_default(km_endpoint_options *options) {
       .direct_within_ms = 10000,
       .port_mapping = true,
       .network_monitor = true,
+      .publish = true,
       .congestion = KM_CC_CUBIC,
       .ecn = true,
       .pmtud = true,

@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 #include "endpoint/conn_impl.h"
+#include "endpoint/discover.h"
 #include "endpoint/quic_tls.h"
 #include "endpoint/redial.h"
 
@@ -85,6 +86,12 @@ static void write_text(km_conn *conn) {
                    detail);
     break;
   case KM_ERR_UNREACHABLE:
+    if (km_discover_is_waited_for(conn)) {
+      (void)snprintf(
+          text, cap, "nobody told within %llu ms where the peer is",
+          (unsigned long long)((km_endpoint_now(conn->ep) - conn->started) / KM_NS_PER_MS));
+      break;
+    }
     addresses_tried(conn, detail, sizeof detail);
     (void)snprintf(
         text, cap, "the peer did not answer on %s within %llu ms",

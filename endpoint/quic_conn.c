@@ -5,6 +5,7 @@
 #include "endpoint/conn_impl.h"
 #include "endpoint/qlog_io.h"
 #include "endpoint/quic_tls.h"
+#include "endpoint/intake.h"
 #include "endpoint/redial.h"
 
 #define FIRST_DCID_LEN 8 /* RFC 9000 section 7.2: at least 8 unpredictable bytes */
@@ -246,6 +247,7 @@ int km_quic_read(km_conn *conn, const km_path_key *from, uint8_t ecn, const uint
 void km_quic_timeout(km_conn *conn) {
   km_ts now = km_endpoint_now(conn->ep);
   km_redial_timeout(conn);
+  km_intake_timeout(conn);
   if (conn->state != KM_CONN_CLOSING && ngtcp2_conn_get_expiry2(conn->quic) <= now) {
     if (conn->mixed != NULL && !conn->mixed_final) {
       km_mixed_answered(conn->mixed, NULL); /* no answer in time: try all candidates again */
@@ -253,7 +255,7 @@ void km_quic_timeout(km_conn *conn) {
     conn->in_quic = true;
     int rv = ngtcp2_conn_handle_expiry(conn->quic, now);
     conn->in_quic = false;
-    if (rv != 0) {
+    if (rv != 0 && !km_redial_longer(conn, rv)) {
       km_conn_close_by_liberr(conn, rv);
     }
   }

@@ -9,9 +9,12 @@
 
 #include "base/udp_addr.h"
 #include "endpoint/conn_impl.h"
+#include "endpoint/discover.h"
+#include "endpoint/intake.h"
 
 #define PRUNE_AFTER_PTOS 3u
 #define SILENT_PTOS 3u
+#define SILENT_TRIPS 2u
 #define HEARD_NS (10 * KM_NS_PER_MS) /* how exactly the last genuine packet is remembered */
 #define SILENT_DIRECT_NS (400 * KM_NS_PER_MS)
 #define REOPEN_NS KM_NS_PER_S /* between two times that all candidates are tried */
@@ -95,7 +98,7 @@ static bool is_held(const km_conn *conn, const km_path *path) {
 }
 
 /* Looked up again then; never left pointing at what may be freed. */
-static void check_current(km_conn *conn) {
+void km_quic_path_check_held(km_conn *conn) {
   if (!is_held(conn, conn->current)) {
     conn->current = NULL;
   }
@@ -111,7 +114,7 @@ static void remove_entry(km_conn *conn, size_t i) {
   }
   conn->path_count--;
   memmove(&conn->paths[i], &conn->paths[i + 1], (conn->path_count - i) * sizeof conn->paths[0]);
-  check_current(conn);
+  km_quic_path_check_held(conn);
   km_path_unref(conn->ep->ms, path);
 }
 
@@ -279,6 +282,9 @@ void km_quic_path_accepted(km_conn *conn, km_quic_path *known, const km_path_key
     if (known->path == conn->mixed && !conn->mixed_final && all_were_tried(conn)) {
       km_mixed_answered(known->path, path);
       conn->mixed_final = conn->progress.completed; /* reopened: one answer is enough */
+      if (conn->mixed_final) {
+        km_intake_settle(conn);
+      }
     }
   }
   known->last_rx = km_endpoint_now(conn->ep);
@@ -296,6 +302,7 @@ void km_quic_path_settle(km_conn *conn) {
       km_mixed_answered(conn->mixed, conn->answering);
     }
     conn->mixed_final = true;
+    km_intake_settle(conn);
     conn->seek_wait = SEEK_MIN_NS;
     conn->seek_at = km_endpoint_now(conn->ep) + SEEK_MIN_NS;
   }
@@ -334,6 +341,7 @@ void km_quic_path_check(km_conn *conn) {
   CONN_LOG(conn, KM_LOG_INFO, KM_LOGC_PATH, "selected", "changes=%llu",
            (unsigned long long)conn->migrations);
   km_quic_select_path_changed(conn);
+  km_discover_worked(conn);
   if (conn->cb.on_path != NULL) {
     km_path_info info;
     km_quic_path_info(conn, now, &info);
@@ -344,7 +352,7 @@ void km_quic_path_check(km_conn *conn) {
 void km_quic_path_refresh(km_conn *conn) {
   if (conn->mixed != NULL && conn->progress.completed) {
     km_mixed_refresh(conn->ep->ms, conn->mixed, uses_mixed(conn));
-    check_current(conn);
+    km_quic_path_check_held(conn);
   }
 }
 
@@ -545,7 +553,9 @@ static int move_to_mixed(km_conn *conn, km_path *mixed) {
     remove_entry(conn, conn->path_count - 1);
     return rv;
   }
+  km_intake_carry(conn, mixed);
   conn->mixed = mixed;
+  km_mixed_grows(conn->ep->ms, mixed, conn->lookup != NULL);
   return 0;
 }
 
@@ -629,6 +639,8 @@ void km_quic_path_reopen(km_conn *conn, bool leave) {
   if (!conn->is_client || !conn->progress.confirmed || conn->mixed == NULL || conn->in_quic) {
     return;
   }
+  km_intake_recall(conn);
+  km_discover_again(conn);
   key_list list = {.count = 0};
   add_given(conn, &list);
   add_found(conn, &list);
@@ -648,6 +660,15 @@ void km_quic_path_reopen(km_conn *conn, bool leave) {
   reopen_to(conn, &list);
 }
 
+/* What others measured on a way: QUIC forgets its round trip with each move. 0: nobody did. */
+static uint64_t known_round_trip(const km_conn *conn, const km_path_key *key) {
+  km_punch_way_info info;
+  if (key->way == KM_WAY_RELAY) {
+    return 2 * km_magicsock_relay_round_trip(conn->ep->ms, key); /* the peer's side may be as far */
+  }
+  return km_remote_find(&conn->select.user, key, &info) ? info.rtt_ns : 0;
+}
+
 /* Nothing was heard for as long as two probes take (RFC 9002 section 6.2): the way may be dead
  * though nobody said so, and the next probes go every way there is. A direct way gets more time: a
  * radio that roams is silent for a moment. */
@@ -658,6 +679,8 @@ static bool is_silent(const km_conn *conn, km_ts now) {
   if (path != NULL && path->key.way == KM_WAY_DIRECT && patience < SILENT_DIRECT_NS) {
     patience = SILENT_DIRECT_NS;
   }
+  uint64_t far = path == NULL ? 0 : SILENT_TRIPS * known_round_trip(conn, &path->key);
+  patience = patience < far ? far : patience;
   ngtcp2_conn_info info;
   ngtcp2_conn_get_conn_info2(conn->quic, &info);
   if (cp == NULL || info.bytes_in_flight == 0) {
@@ -712,7 +735,8 @@ static void take_back(km_conn *conn, km_ts now) {
   for (size_t i = 0; i < conn->set_aside_count; i++) {
     km_path_key key;
     if (km_magicsock_key(conn->ep->ms, &conn->set_aside[i].remote, &key) == 0 &&
-        km_mixed_add(conn->ep->ms, conn->mixed, &key) != 0) {
+        km_mixed_add_stranger(conn->ep->ms, conn->mixed, &key, km_intake_allowance(conn, &key)) !=
+            0) {
       break; /* it is tried again with the next time-out */
     }
   }
@@ -738,6 +762,13 @@ void km_quic_path_timeout(km_conn *conn) {
     conn->seek_at = conn->seek_at <= now ? now + SEEK_MIN_NS : conn->seek_at;
   } else {
     seek_direct(conn, now);
+  }
+}
+
+void km_quic_path_candidates_came(km_conn *conn) {
+  if (conn->is_client && conn->progress.completed) {
+    conn->seek_wait = 0;
+    conn->seek_at = km_endpoint_now(conn->ep);
   }
 }
 

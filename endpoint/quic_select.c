@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "endpoint/conn_impl.h"
+#include "endpoint/intake.h"
 #include "magicsock/path_select.h"
 
 /* A peer on ngtcp2 checks the way that was left for up to three seconds (RFC 9000 section 9.3.3),
@@ -104,7 +105,7 @@ static void tell_relay(km_conn *conn, const km_path *path) {
 static void tell_candidate(km_conn *conn, const km_path *path) {
   if (path->key.way == KM_WAY_DIRECT) {
     km_remote_add(&conn->select.user, &path->key.remote);
-  } else {
+  } else if (km_intake_rank(conn, &path->key) != KM_RANK_CLAIMED) {
     tell_relay(conn, path);
   }
 }

@@ -1,5 +1,6 @@
 /* Filling packets: QUIC's own frames, datagrams, then streams in the scheduler's order. */
 #include "endpoint/conn_impl.h"
+#include "endpoint/discover.h"
 
 #define SEND_VECS 8
 #define BATCH_BYTES 65000u /* of one system call; UDP over IPv4 carries 65,507 */
@@ -106,12 +107,20 @@ static km_stream *next_stream(const km_conn *conn) {
   return needs_credit && ngtcp2_conn_get_max_data_left2(conn->quic) == 0 ? NULL : s;
 }
 
+bool km_quic_batch_goes_on(const ngtcp2_conn *quic, const ngtcp2_path *batch,
+                           const ngtcp2_path *given) {
+  return given == batch || ngtcp2_path_eq(batch, ngtcp2_conn_get_path2(quic));
+}
+
 static ngtcp2_ssize write_packet(ngtcp2_conn *quic, ngtcp2_path *path, ngtcp2_pkt_info *pi,
                                  uint8_t *dest, size_t dest_len, ngtcp2_tstamp ts,
                                  void *user_data) {
   km_conn *conn = user_data;
   const packet p = {quic, path, pi, dest, dest_len, ts};
   ngtcp2_ssize n = 0;
+  if (!km_quic_batch_goes_on(quic, conn->batch, path)) {
+    return 0;
+  }
   while (conn->dgram_first != NULL && conn->progress.completed) {
     if (write_datagram(conn, &p, &n) == FRAME_DONE) {
       return n;
@@ -152,9 +161,11 @@ static ngtcp2_ssize write_batch(km_conn *conn, km_ts now, bool *ret_blocked) {
   ngtcp2_pkt_info pi = {0};
   size_t segment = 0;
   ngtcp2_path_storage_zero(&ps);
+  conn->batch = &ps.path;
   ngtcp2_ssize n =
       ngtcp2_conn_write_aggregate_pkt2(conn->quic, &ps.path, &pi, ep->tx_buf, BATCH_BYTES, &segment,
                                        write_packet, BATCH_PACKETS, now);
+  conn->batch = NULL;
   if (n <= 0) {
     return n;
   }
@@ -167,6 +178,9 @@ static ngtcp2_ssize write_batch(km_conn *conn, km_ts now, bool *ret_blocked) {
 }
 
 void km_quic_write(km_conn *conn) {
+  if (km_discover_is_waited_for(conn)) {
+    return;
+  }
   km_ts now = km_endpoint_now(conn->ep);
   const km_quic_path *cp = km_quic_path_of_addrs(conn, ngtcp2_conn_get_path2(conn->quic));
   if (cp != NULL && blocked(conn, cp->path)) {

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "endpoint/intake.h"
 #include "endpoint/qlog_io.h"
 #include "endpoint/quic_tls.h"
 
@@ -14,7 +15,7 @@ static bool is_of_candidate(int liberr) {
 
 static bool may_go_on(const km_conn *conn) {
   return conn->is_client && conn->state == KM_CONN_HANDSHAKE && !conn->progress.completed &&
-         conn->mixed != NULL && !conn->mixed_final &&
+         conn->mixed != NULL && !conn->mixed_final && conn->rounds < KM_REDIAL_ROUNDS_MAX &&
          km_endpoint_now(conn->ep) < conn->handshake_deadline;
 }
 
@@ -28,7 +29,8 @@ static size_t keys_of_others(const km_conn *conn, const km_path *wrong,
     }
   }
   for (size_t i = 0; i < conn->set_aside_count && count < KM_MIXED_MAX_CANDIDATES; i++) {
-    if (km_mixed_candidate(conn->mixed, &conn->set_aside[i]) == NULL) {
+    if (km_mixed_candidate(conn->mixed, &conn->set_aside[i]) == NULL &&
+        !km_intake_is_out(conn, &conn->set_aside[i])) {
       keys[count++] = conn->set_aside[i];
     }
   }
@@ -71,6 +73,7 @@ static void reset(km_conn *conn, km_path *mixed) {
   conn->key_preparations = 0;
   conn->cipher = conn->group = "";
   conn->mixed = mixed;
+  km_mixed_grows(conn->ep->ms, mixed, conn->lookup != NULL);
   int rv = km_quic_path_add(conn, mixed);
   (void)rv; /* cannot fail: it is the first */
 }
@@ -98,7 +101,9 @@ static void end_silently(km_conn *conn) {
 static void restart(km_conn *conn, km_path *told, km_path *mixed) {
   km_mixed_answered(conn->mixed, told);
   km_conn_end_attempt(conn);
+  km_intake_carry(conn, mixed);
   reset(conn, mixed);
+  conn->attempt_at = km_endpoint_now(conn->ep);
   if (start(conn) != 0 && !km_redial_give_up(conn)) {
     end_silently(conn);
   }
@@ -114,15 +119,32 @@ static const km_path_key *who_is_to_blame(const km_conn *conn, const km_path_key
   return token && conn->retried ? &conn->retry_from : from;
 }
 
+static km_ts at_least(km_ts a, km_ts b) {
+  return a > b ? a : b;
+}
+
+/* By when it has to finish. */
+static km_ts finish_by(const km_conn *conn, const km_path_key *from) {
+  km_ts now = km_endpoint_now(conn->ep);
+  km_ts since = at_least(conn->attempt_at, km_intake_since(conn, from));
+  km_ts took = 3 * (now - at_least(since, conn->started));
+  if (km_intake_rank(conn, from) != KM_RANK_CLAIMED) {
+    return now + at_least(took, KM_REDIAL_FINISH_NS);
+  }
+  km_ts least =
+      at_least(KM_REDIAL_FINISH_CLAIMED_NS >> conn->told->mutes, KM_REDIAL_FINISH_LEAST_NS);
+  km_ts left = conn->handshake_deadline > now ? conn->handshake_deadline - now : 0;
+  km_ts finish = at_least(took, least);
+  return now + (finish < left / 4 ? finish : left / 4);
+}
+
 void km_redial_responded(km_conn *conn, const km_path_key *from) {
   if (conn->responded || conn->mixed == NULL || conn->progress.completed) {
     return;
   }
-  km_ts now = km_endpoint_now(conn->ep);
-  km_ts finish = 3 * (now - conn->started);
   conn->responded = true;
   conn->responder = *from;
-  conn->patience = now + (finish > KM_REDIAL_FINISH_NS ? finish : KM_REDIAL_FINISH_NS);
+  conn->patience = finish_by(conn, from);
 }
 
 void km_redial_retried(km_conn *conn) {
@@ -133,14 +155,25 @@ void km_redial_retried(km_conn *conn) {
   }
 }
 
+/* Nobody of its kind is taken in again. Returns how many others there are. */
+static size_t drop(km_conn *conn, km_path *wrong, bool mute,
+                   km_path_key keys[KM_MIXED_MAX_CANDIDATES]) {
+  km_mixed_answered(conn->mixed, wrong); /* what it got is not for the others */
+  km_intake_wrong(conn, &wrong->key, mute);
+  km_intake_hurry(conn);
+  return keys_of_others(conn, wrong, keys);
+}
+
 bool km_redial_without(km_conn *conn, const km_path_key *from, int liberr) {
   km_path_key keys[KM_MIXED_MAX_CANDIDATES];
   km_path *wrong = may_go_on(conn) && is_of_candidate(liberr)
                        ? km_mixed_candidate(conn->mixed, who_is_to_blame(conn, from))
                        : NULL;
-  size_t count = wrong == NULL ? 0 : keys_of_others(conn, wrong, keys);
+  size_t count =
+      wrong == NULL ? 0 : drop(conn, wrong, liberr == NGTCP2_ERR_HANDSHAKE_TIMEOUT, keys);
   km_path *mixed = NULL;
-  if (count == 0 || km_mixed_new(conn->ep->ms, keys, count, &mixed) != 0) {
+  bool none = count == 0 && (wrong == NULL || conn->lookup == NULL); /* and none can come */
+  if (none || km_mixed_new(conn->ep->ms, keys, count, &mixed) != 0) {
     return false;
   }
   km_conn_close_by_liberr(conn, liberr); /* finds the words */
@@ -151,6 +184,7 @@ bool km_redial_without(km_conn *conn, const km_path_key *from, int liberr) {
   CONN_LOG(conn, KM_LOG_INFO, KM_LOGC_QUIC, "candidate-dropped", "%s; %zu others",
            conn->verdict->text, count);
   conn->patience = km_endpoint_now(conn->ep) + KM_REDIAL_PATIENCE_NS;
+  conn->rounds++;
   restart(conn, wrong, mixed);
   return true;
 }
@@ -204,6 +238,24 @@ void km_redial_begin(km_conn *conn) {
   }
 }
 
+void km_redial_candidates_came(km_conn *conn, bool first) {
+  km_ts patience = km_endpoint_now(conn->ep) + KM_REDIAL_PATIENCE_NS;
+  if (conn->responded) {
+    return;
+  }
+  if (conn->verdict != NULL) {
+    conn->patience = patience;
+  } else if (first || conn->patience == KM_TS_NEVER) {
+    km_redial_begin(conn);
+  }
+}
+
+void km_redial_no_more_come(km_conn *conn) {
+  if (conn->state == KM_CONN_HANDSHAKE && conn->verdict != NULL && !conn->responded) {
+    conn->patience = km_endpoint_now(conn->ep) + KM_REDIAL_PATIENCE_NS;
+  }
+}
+
 static bool begin_again(km_conn *conn, const km_path_key *keys, size_t count) {
   km_path *mixed = NULL;
   if (count == 0 || km_mixed_new(conn->ep->ms, keys, count, &mixed) != 0) {
@@ -211,6 +263,29 @@ static bool begin_again(km_conn *conn, const km_path_key *keys, size_t count) {
   }
   restart(conn, NULL, mixed);
   return true;
+}
+
+bool km_redial_longer(km_conn *conn, int liberr) {
+  bool silence = liberr == NGTCP2_ERR_HANDSHAKE_TIMEOUT || liberr == NGTCP2_ERR_IDLE_CLOSE;
+  if (!silence || !conn->patient || conn->progress.completed || conn->mixed == NULL ||
+      conn->mixed_final || conn->verdict != NULL) {
+    return false;
+  }
+  uint64_t longest = 0;
+  for (size_t i = 0; i < km_mixed_count(conn->mixed); i++) {
+    const km_path_key *key = &km_mixed_at(conn->mixed, i)->key;
+    uint64_t rtt = km_magicsock_relay_round_trip(conn->ep->ms, key);
+    bool believed = km_intake_rank(conn, key) != KM_RANK_CLAIMED; /* who is slow could say so */
+    longest = believed && rtt > longest ? rtt : longest;
+  }
+  bool within = longest < KM_REDIAL_FAR_NS / KM_REDIAL_TRIPS;
+  km_ts until = conn->started + (within ? KM_REDIAL_TRIPS * longest : KM_REDIAL_FAR_NS);
+  if (until <= km_endpoint_now(conn->ep)) {
+    return false;
+  }
+  km_path_key keys[KM_MIXED_MAX_CANDIDATES];
+  conn->handshake_deadline = until;
+  return begin_again(conn, keys, keys_of_others(conn, NULL, keys));
 }
 
 static void relays_alone(km_conn *conn) {
@@ -233,15 +308,15 @@ static void relays_alone(km_conn *conn) {
 
 static void all_again(km_conn *conn) {
   km_path_key keys[KM_MIXED_MAX_CANDIDATES];
-  size_t count = keys_of(conn, KM_WAY_RELAY, keys);
-  for (size_t i = 0; i < conn->set_aside_count && count < KM_MIXED_MAX_CANDIDATES; i++) {
-    keys[count++] = conn->set_aside[i];
-  }
-  (void)begin_again(conn, keys, count); /* it goes on with the relays, then */
+  (void)begin_again(conn, keys, keys_of_others(conn, NULL, keys)); /* or with what is tried now */
 }
 
 /* Nobody answered at all. */
 static void silence(km_conn *conn) {
+  if (conn->verdict != NULL && conn->lookup != NULL) {
+    conn->patience = km_endpoint_now(conn->ep) + KM_REDIAL_PATIENCE_NS; /* more may come */
+    return;
+  }
   if (km_redial_give_up(conn)) {
     return;
   }

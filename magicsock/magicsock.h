@@ -97,12 +97,18 @@ KM_NODISCARD int km_magicsock_key(const km_magicsock *ms, const km_udp_addr *rem
  * 0, KM_ERR_NO_NETWORK (relays are not used), KM_ERR_LIMIT, KM_ERR_NOMEM, KM_ERR_BAD_RELAY_URL. */
 KM_NODISCARD int km_magicsock_relay_key(km_magicsock *ms, const char *url, const km_id *peer,
                                         km_path_key *ret);
+/* The same, of a relay that nobody vouches for: KM_RELAYS_MAX_STRANGERS of them are known at most,
+ * as long as a path goes through them. */
+KM_NODISCARD int km_magicsock_stranger_relay_key(km_magicsock *ms, const char *url,
+                                                 const km_id *peer, km_path_key *ret);
 /* Whether this relay is one of ours, or one that a path goes through now. */
 bool km_magicsock_knows_relay(const km_magicsock *ms, const char *url);
 /* The url of a relay path; NULL for others. */
 const char *km_magicsock_relay_url(const km_magicsock *ms, const km_path_key *key);
 /* Whether we are connected to the relay of a path. */
 bool km_magicsock_relay_is_up(const km_magicsock *ms, const km_path_key *key);
+/* A round trip to the relay of a path, also while we are connecting to it; 0: not known. */
+uint64_t km_magicsock_relay_round_trip(const km_magicsock *ms, const km_path_key *key);
 /* Why the relay of a path cannot be used now, in a sentence; NULL when it can, and for others. */
 const char *km_magicsock_relay_trouble(const km_magicsock *ms, const km_path_key *key);
 /* Urls of the relays of the configuration, in its order. */
@@ -142,8 +148,25 @@ size_t km_magicsock_path_count(const km_magicsock *ms);
  * to every candidate until km_mixed_answered names one. Released with km_path_unref. */
 KM_NODISCARD int km_mixed_new(km_magicsock *ms, const km_path_key *candidates, size_t count,
                               km_path **ret);
-/* One more candidate, found later; a known one changes nothing. 0, KM_ERR_LIMIT, KM_ERR_NOMEM. */
+/* One more candidate, found later; a known one changes nothing. 0, KM_ERR_LIMIT, KM_ERR_NOMEM.
+ *
+ * A candidate that nobody vouches for has an allowance: so many packets are sent to it before it
+ * answers, in all, and of all mixed paths together KM_STRANGERS_PER_SECOND: who tells us addresses
+ * cannot make us flood others. What is beyond is not sent there. */
+#define KM_MIXED_UNLIMITED UINT32_MAX
+#define KM_STRANGERS_PER_SECOND 300
+#define KM_STRANGERS_BURST 1000
 KM_NODISCARD int km_mixed_add(km_magicsock *ms, km_path *mixed, const km_path_key *candidate);
+KM_NODISCARD int km_mixed_add_stranger(km_magicsock *ms, km_path *mixed,
+                                       const km_path_key *candidate, uint32_t allowance);
+/* Sets the allowance of a candidate, tells what is left of it (KM_MIXED_UNLIMITED of none). */
+void km_mixed_allow(km_path *mixed, const km_path_key *candidate, uint32_t packets);
+uint32_t km_mixed_allowance(const km_path *mixed, const km_path_key *candidate);
+/* Lets go of a candidate; not of the one that answered. False: there is none such. */
+bool km_mixed_remove(km_magicsock *ms, km_path *mixed, const km_path_key *candidate);
+/* Whether candidates are still being looked for: then what was sent last is sent to a new one
+ * too. */
+void km_mixed_grows(km_magicsock *ms, km_path *mixed, bool grows);
 /* Lets go of sockets that were replaced: candidates through them go through the current ones from
  * now on. With `keep_current` the one that answered stays as it is. */
 void km_mixed_refresh(km_magicsock *ms, km_path *mixed, bool keep_current);

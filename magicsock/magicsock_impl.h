@@ -3,6 +3,7 @@
 #ifndef KM_MAGICSOCK_MAGICSOCK_IMPL_H
 #define KM_MAGICSOCK_MAGICSOCK_IMPL_H
 
+#include "base/token_bucket.h"
 #include "magicsock/magicsock.h"
 #include "magicsock/path_table.h"
 #include "magicsock/udp.h"
@@ -76,6 +77,7 @@ struct km_magicsock {
   size_t spray_count;
   uint32_t generation; /* of the last socket that was opened */
   km_side_watch stun, disco;
+  km_token_bucket strangers; /* packets to candidates with an allowance */
   km_magicsock_stats stats;
 };
 

@@ -104,6 +104,8 @@ int km_magicsock_new_with(km_magicsock **ret, const km_magicsock_config *config,
   ms->config.bind_count = 0;
   ms->driver = driver != NULL ? driver : km_udp_default_driver();
   ms->calls = calls != NULL ? calls : &km_udp_system_calls;
+  km_token_bucket_init(&ms->strangers, KM_STRANGERS_PER_SECOND, KM_STRANGERS_BURST,
+                       km_loop_now(config->loop));
   int rv = make_parts(ms);
   if (rv != 0) {
     km_magicsock_free(ms);
@@ -352,7 +354,12 @@ int km_magicsock_key_via(const km_magicsock *ms, const km_udp_addr *remote, uint
 }
 
 int km_magicsock_relay_key(km_magicsock *ms, const char *url, const km_id *peer, km_path_key *ret) {
-  return ms->relays == NULL ? KM_ERR_NO_NETWORK : km_relays_key(ms->relays, url, peer, ret);
+  return ms->relays == NULL ? KM_ERR_NO_NETWORK : km_relays_key(ms->relays, url, peer, false, ret);
+}
+
+int km_magicsock_stranger_relay_key(km_magicsock *ms, const char *url, const km_id *peer,
+                                    km_path_key *ret) {
+  return ms->relays == NULL ? KM_ERR_NO_NETWORK : km_relays_key(ms->relays, url, peer, true, ret);
 }
 
 bool km_magicsock_knows_relay(const km_magicsock *ms, const char *url) {
@@ -366,6 +373,12 @@ const char *km_magicsock_relay_url(const km_magicsock *ms, const km_path_key *ke
 
 bool km_magicsock_relay_is_up(const km_magicsock *ms, const km_path_key *key) {
   return ms->relays != NULL && key->way == KM_WAY_RELAY && km_relays_is_up(ms->relays, key->relay);
+}
+
+uint64_t km_magicsock_relay_round_trip(const km_magicsock *ms, const km_path_key *key) {
+  return ms->relays != NULL && key->way == KM_WAY_RELAY
+             ? km_relays_round_trip(ms->relays, key->relay)
+             : 0;
 }
 
 const char *km_magicsock_relay_trouble(const km_magicsock *ms, const km_path_key *key) {
@@ -520,7 +533,30 @@ int km_mixed_new(km_magicsock *ms, const km_path_key *candidates, size_t count, 
   return 0;
 }
 
+/* Whether a candidate may be sent so many packets, which are paid for then. */
+static bool pay(km_magicsock *ms, km_path *mixed, size_t index, const km_udp_tx *tx) {
+  uint32_t packets = (uint32_t)((tx->len + tx->segment - 1) / tx->segment);
+  uint32_t left = km_mixed_left_at(mixed, index);
+  km_ts now = km_loop_now(ms->config.loop);
+  if (left == KM_MIXED_UNLIMITED) {
+    return true;
+  }
+  if (left < packets || km_token_bucket_when(&ms->strangers, now) > now) {
+    return false;
+  }
+  (void)km_token_bucket_spend(&ms->strangers, packets, now);
+  km_mixed_pay(mixed, index, packets);
+  return true;
+}
+
+static void send_on(km_magicsock *ms, km_path *path, km_udp_tx *tx);
+
 int km_mixed_add(km_magicsock *ms, km_path *mixed, const km_path_key *candidate) {
+  return km_mixed_add_stranger(ms, mixed, candidate, KM_MIXED_UNLIMITED);
+}
+
+int km_mixed_add_stranger(km_magicsock *ms, km_path *mixed, const km_path_key *candidate,
+                          uint32_t allowance) {
   if (km_mixed_candidate(mixed, candidate) != NULL) {
     return 0;
   }
@@ -529,11 +565,32 @@ int km_mixed_add(km_magicsock *ms, km_path *mixed, const km_path_key *candidate)
   if (rv != 0) {
     return rv;
   }
-  rv = km_mixed_append(ms->config.env, mixed, path);
+  rv = km_mixed_append(ms->config.env, mixed, path, allowance);
   if (rv != 0) {
     km_path_unref(ms, path);
+    return rv;
   }
-  return rv;
+  const km_mixed_flight *flight = km_mixed_last_flight(mixed);
+  if (flight != NULL && km_mixed_current(mixed) == NULL) {
+    km_udp_tx tx = {
+        .data = flight->data, .len = flight->len, .segment = flight->segment, .ecn = flight->ecn};
+    if (pay(ms, mixed, km_mixed_count(mixed) - 1, &tx)) {
+      send_on(ms, path, &tx);
+    }
+  }
+  return 0;
+}
+
+bool km_mixed_remove(km_magicsock *ms, km_path *mixed, const km_path_key *candidate) {
+  km_path *out = km_mixed_take_out(mixed, candidate);
+  if (out != NULL) {
+    km_path_unref(ms, out);
+  }
+  return out != NULL;
+}
+
+void km_mixed_grows(km_magicsock *ms, km_path *mixed, bool grows) {
+  km_mixed_set_grows(ms->config.env, mixed, grows);
 }
 
 void km_mixed_refresh(km_magicsock *ms, km_path *mixed, bool keep_current) {
@@ -606,13 +663,13 @@ static void send_on(km_magicsock *ms, km_path *path, km_udp_tx *tx) {
   km_socket_send(s, tx, path);
 }
 
-/* To each candidate that has room. The books of the mixed path say what it was asked to send, and
- * it failed when no candidate worked. */
+/* To each candidate that has room and may be sent more. The books of the mixed path say what it was
+ * asked to send, and it failed when no candidate worked. */
 static void send_to_all(km_magicsock *ms, km_path *mixed, km_udp_tx *tx) {
   int last_errno = ENETUNREACH;
   for (size_t i = 0; i < km_mixed_count(mixed); i++) {
     km_path *path = km_mixed_at(mixed, i);
-    if (!km_path_can_send(ms, path)) {
+    if (!km_path_can_send(ms, path) || !pay(ms, mixed, i, tx)) {
       continue;
     }
     send_on(ms, path, tx);
@@ -644,6 +701,7 @@ void km_magicsock_send(km_magicsock *ms, km_path *path, const uint8_t *data, siz
     send_on(ms, current, &tx);
     path->last_errno = current->last_errno;
   } else {
+    km_mixed_remember(ms->config.env, path, data, len, segment, ecn);
     send_to_all(ms, path, &tx);
   }
 }

@@ -11,6 +11,7 @@ typedef struct km_relays km_relays;
 struct km_relay_clients; /* relay/client.h */
 
 #define KM_RELAYS_MAX 64              /* known at once */
+#define KM_RELAYS_MAX_STRANGERS 16    /* of these, relays that nobody vouches for */
 #define KM_RELAY_WAITING_PACKETS 64   /* batches kept for a relay that is not connected */
 #define KM_RELAY_WAITING_BYTES 262144 /* their bytes */
 
@@ -34,8 +35,11 @@ KM_NODISCARD int km_relays_new(km_relays **ret, const km_relays_config *config, 
 void km_relays_free(km_relays *r);
 
 /* The key of `peer` behind the relay; the relay is remembered as long as a path refers to it.
- * `url` is normalised. 0, KM_ERR_LIMIT, KM_ERR_NOMEM or KM_ERR_BAD_RELAY_URL. */
-KM_NODISCARD int km_relays_key(km_relays *r, const char *url, const km_id *peer, km_path_key *ret);
+ * `url` is normalised. A stranger is one that some unproven answer named: it is forgotten with the
+ * last path, and is none any more when it is asked for otherwise. 0, KM_ERR_LIMIT, KM_ERR_NOMEM or
+ * KM_ERR_BAD_RELAY_URL. */
+KM_NODISCARD int km_relays_key(km_relays *r, const char *url, const km_id *peer, bool stranger,
+                               km_path_key *ret);
 bool km_relays_knows(km_relays *r, const char *url);
 /* A path with this relay's index came or went. */
 void km_relays_ref(km_relays *r, uint16_t index);
@@ -46,6 +50,8 @@ const char *km_relays_url(const km_relays *r, uint16_t index);
 /* What keeps it from being used, NULL when nothing does. */
 const char *km_relays_trouble(const km_relays *r, uint16_t index);
 bool km_relays_is_up(const km_relays *r, uint16_t index);
+/* As measured while connecting or since; 0: not known. */
+uint64_t km_relays_round_trip(const km_relays *r, uint16_t index);
 bool km_relays_can_send(const km_relays *r, uint16_t index);
 /* Sends, or keeps it for a moment while the relay is being connected to. 0, or an errno for what
  * was dropped. */

@@ -11,20 +11,26 @@
 #include "magicsock/mapped_addr.h"
 #include "magicsock/packet_kind.h"
 #include "relay/client.h"
+#include "relay/ping.h"
 #include "relay/url.h"
 
-#define WAITING_NS (3 * KM_NS_PER_S) /* packets for a relay that is not there yet; as iroh */
-#define IDLE_NS (60 * KM_NS_PER_S)   /* without sending: a relay of others is left; as iroh */
+/* Packets for a relay that is not there yet: as iroh, or four round trips of one that is far. */
+#define WAITING_NS (3 * KM_NS_PER_S)
+#define WAITING_TRIPS 4
+#define WAITING_MAX_NS (60 * KM_NS_PER_S)
+#define IDLE_NS (60 * KM_NS_PER_S) /* without sending: a relay of others is left; as iroh */
 /* Home, and any relay that owes an answer to what we sent, is pinged when it was silent for a
  * while, and is lost when it does not answer within three round trips, ANSWER at least: the standby
  * takes over in less than 3 s. A standby at rest has its client's pings. */
 #define CHECK_DEFAULT_NS KM_NS_PER_S
 #define ANSWER_NS (3 * KM_NS_PER_S / 2)
-#define ANSWER_MAX_NS (5 * KM_NS_PER_S)
 _Static_assert(CHECK_DEFAULT_NS + ANSWER_NS < 3 * KM_NS_PER_S, "a home that hangs is told late");
 /* Latencies are measured at the start, when the network changed, and now and then. The first home
- * is chosen when all relays answered, or a moment after the first did. */
+ * is chosen when all relays answered, or a moment after the first did. Of a relay that is connected
+ * the round trip is known: TCP, TLS and the request are three. */
 #define PROBE_TIMEOUT_NS (3 * KM_NS_PER_S)
+#define PROBE_TRIPS 5
+#define PROBE_MAX_NS (50 * KM_NS_PER_S)
 #define PROBE_EVERY_NS (60 * KM_NS_PER_S)
 #define FIRST_CHOICE_NS (100 * KM_NS_PER_MS)
 #define STEADY_NS (30 * KM_NS_PER_S) /* after its last failure a relay is trusted again */
@@ -45,6 +51,7 @@ typedef struct relay {
   char *url; /* owned; NULL: the place is free */
   uint16_t index;
   bool configured;         /* may become home */
+  bool stranger;           /* nobody vouches for it */
   km_relay_client *client; /* NULL: not wanted now */
   bool up, down;           /* connected; the last attempt or connection failed */
   km_ts steady_at;         /* STEADY after the last failure of a connection or an attempt */
@@ -152,10 +159,15 @@ static int send_now(relay *e, const km_id *peer, const uint8_t *data, size_t len
   return 0;
 }
 
+static uint64_t round_trip(const relay *e) {
+  return e->client != NULL ? km_relay_client_round_trip(e->client) : 0;
+}
+
 static void waiting_send(relay *e) {
+  uint64_t most = km_relay_patience(WAITING_NS, WAITING_TRIPS, round_trip(e), WAITING_MAX_NS);
   while (e->waiting != NULL) {
     const waiting_packets *p = e->waiting;
-    if (now_of(e->all) - p->since < WAITING_NS) {
+    if (now_of(e->all) - p->since < most) {
       (void)send_now(e, &p->peer, p->data, p->len, p->segment, p->ecn); /* lost, if it is full */
     }
     waiting_pop(e);
@@ -340,16 +352,31 @@ static void fill_key(const km_relays *r, uint16_t index, const km_id *peer, km_p
   ret->remote = km_mapped_udp_addr(KM_MAPPED_RELAY, number);
 }
 
-int km_relays_key(km_relays *r, const char *url, const km_id *peer, km_path_key *ret) {
+/* Those that were asked for and not taken go. */
+static bool has_room_for_stranger(km_relays *r) {
+  size_t count = 0;
+  for (size_t i = 0; i < r->count; i++) {
+    if (r->at[i].stranger && r->at[i].paths == 0) {
+      forget(&r->at[i]);
+    }
+    count += r->at[i].stranger;
+  }
+  return count < KM_RELAYS_MAX_STRANGERS;
+}
+
+int km_relays_key(km_relays *r, const char *url, const km_id *peer, bool stranger,
+                  km_path_key *ret) {
   relay *e = find(r, url);
   if (e == NULL) {
-    int rv = add(r, url, &e);
+    int rv = stranger && !has_room_for_stranger(r) ? KM_ERR_LIMIT : add(r, url, &e);
     if (rv != 0) {
       return rv;
     }
     e->last_tx = now_of(r);
+    e->stranger = stranger;
     replan(r); /* which forgets it again when no path comes of this */
   }
+  e->stranger = e->stranger && stranger;
   fill_key(r, e->index, peer, ret);
   return 0;
 }
@@ -421,6 +448,10 @@ static void on_datagrams(void *ctx, km_relay_client *c, const km_id *peer, uint8
     }
   }
   r->config.on_rx_done(r->config.rx_ctx);
+}
+
+uint64_t km_relays_round_trip(const km_relays *r, uint16_t index) {
+  return at_index(r, index) == NULL ? 0 : round_trip(&r->at[index]);
 }
 
 /* A relay that is not connected takes what it can, for a moment; the rest is lost as on any path
@@ -506,8 +537,10 @@ static void probe_all(km_relays *r) {
   }
   for (size_t i = 0; i < r->configured; i++) {
     relay *e = &r->at[i];
-    if (e->probe == NULL && km_relay_probe_new(&e->probe, r->clients, e->url, PROBE_TIMEOUT_NS,
-                                               on_probed, e, NULL) != 0) {
+    uint64_t timeout =
+        km_relay_patience(PROBE_TIMEOUT_NS, PROBE_TRIPS, round_trip(e), PROBE_MAX_NS);
+    if (e->probe == NULL &&
+        km_relay_probe_new(&e->probe, r->clients, e->url, timeout, on_probed, e, NULL) != 0) {
       e->probe = NULL;
     }
   }
@@ -575,9 +608,8 @@ static km_ts check_silent(km_relays *r, km_ts now) {
     }
     km_ts at = km_relay_client_last_rx(e->client) + r->relay.check_ns;
     if (at <= now) {
-      uint64_t answer = 3 * km_relay_client_rtt(e->client);
-      answer = answer < ANSWER_NS ? ANSWER_NS : answer > ANSWER_MAX_NS ? ANSWER_MAX_NS : answer;
-      km_relay_client_check(e->client, answer);
+      km_relay_client_check(e->client, km_relay_patience(ANSWER_NS, KM_RELAY_TRIPS, round_trip(e),
+                                                         KM_RELAY_PONG_MAX));
       at = now + r->relay.check_ns;
     }
     next = at < next ? at : next;
@@ -594,7 +626,7 @@ static km_ts leave_idle(km_relays *r, km_ts now, const bool keep[KM_RELAYS_MAX])
       continue;
     }
     km_ts at = e->last_tx + IDLE_NS;
-    if (e->client != NULL && at > now) {
+    if (e->client != NULL && at > now && (e->paths > 0 || !e->stranger)) {
       next = at < next ? at : next;
       continue;
     }
@@ -667,6 +699,8 @@ static bool is_ours(void *ctx, const km_udp_addr *addr) {
 void km_relays_network_changed(km_relays *r) {
   for (size_t i = 0; i < r->count; i++) {
     forget_latencies(&r->at[i]);
+    km_relay_probe_free(r->at[i].probe); /* its way may be none any more */
+    r->at[i].probe = NULL;
     if (r->at[i].client != NULL) {
       km_relay_client_network_changed(r->at[i].client, is_ours, NULL);
     }

@@ -23,6 +23,9 @@ typedef struct km_remotes_config {
   size_t stun_count;
   bool learn_servers; /* as km_gather_config has it */
   bool port_mapping;
+  /* Where we can be reached changed; may be NULL. */
+  void (*on_local_change)(void *ctx);
+  void *ctx;
 } km_remotes_config;
 
 KM_NODISCARD int km_remotes_new(km_remotes **ret, const km_remotes_config *config, km_errinfo *err);
@@ -65,9 +68,11 @@ void km_remote_add(km_remote_user *user, const km_udp_addr *addr);
 void km_remote_relay(km_remote_user *user, const km_path_key *relay, uint64_t rtt_ns);
 /* The relay paths through which the peer is called, by index. False: no more. */
 bool km_remote_relay_at(const km_remote_user *user, size_t index, km_path_key *ret);
+/* Whether the peer was heard through this one of them (km_remote_heard): it is no mere claim. */
+bool km_remote_relay_was_heard(const km_remote_user *user, const km_path_key *relay);
 /* The path that the user uses; NULL or a relay's: none that has to be watched. */
 void km_remote_use(km_remote_user *user, const km_path_key *key);
-/* Something genuine came on a direct path. */
+/* Something genuine of the proven peer came on a path. */
 void km_remote_heard(km_remote_user *user, const km_path_key *key);
 /* Nothing comes though it should. */
 void km_remote_suspect(km_remote_user *user); /* all ways: what took one may have taken others */

@@ -19,7 +19,8 @@ struct km_remote {
   km_timer_node timer;
   km_list users;
   size_t user_count;
-  km_path *relays[KM_REMOTE_MAX_RELAYS]; /* one reference each */
+  km_path *relays[KM_REMOTE_MAX_RELAYS];  /* one reference each */
+  bool relay_heard[KM_REMOTE_MAX_RELAYS]; /* of the same: something genuine came through it */
   size_t relay_count;
   km_path *held[MAX_HELD]; /* the same, of open ways with a `via` */
   size_t held_count;
@@ -412,6 +413,9 @@ void km_remotes_local_changed(km_remotes *all) {
     tell_local(r);
     pull(r);
   }
+  if (all->config.on_local_change != NULL) {
+    all->config.on_local_change(all->config.ctx);
+  }
 }
 
 static void on_candidates(void *ctx) {
@@ -425,6 +429,9 @@ static void all_in_doubt(km_remotes *all) {
     km_punch_network_changed(r->punch, now_of(all));
     pull(r);
     changed(r);
+  }
+  if (all->config.on_local_change != NULL) {
+    all->config.on_local_change(all->config.ctx);
   }
 }
 
@@ -668,13 +675,13 @@ void km_remote_add(km_remote_user *user, const km_udp_addr *addr) {
   pull(r);
 }
 
-static bool has_relay(const km_remote *r, const km_path_key *relay) {
-  for (size_t i = 0; i < r->relay_count; i++) {
-    if (km_path_key_matches(&r->relays[i]->key, relay)) {
-      return true;
-    }
+/* Its place; relay_count: it has none. */
+static size_t place_of_relay(const km_remote *r, const km_path_key *relay) {
+  size_t i = 0;
+  while (i < r->relay_count && !km_path_key_matches(&r->relays[i]->key, relay)) {
+    i++;
   }
-  return false;
+  return i;
 }
 
 /* The newest is kept, as peers move from one home relay to another. */
@@ -687,14 +694,17 @@ void km_remote_relay(km_remote_user *user, const km_path_key *relay, uint64_t rt
   if (rtt_ns != 0) {
     km_punch_relay_rtt(r->punch, rtt_ns);
   }
-  if (has_relay(r, relay) || km_magicsock_path(r->all->config.ms, relay, &path) != 0) {
+  if (place_of_relay(r, relay) < r->relay_count ||
+      km_magicsock_path(r->all->config.ms, relay, &path) != 0) {
     return;
   }
   if (r->relay_count == KM_REMOTE_MAX_RELAYS) {
     km_path_unref(r->all->config.ms, r->relays[0]);
     r->relay_count--;
     memmove(&r->relays[0], &r->relays[1], r->relay_count * sizeof r->relays[0]);
+    memmove(&r->relay_heard[0], &r->relay_heard[1], r->relay_count * sizeof r->relay_heard[0]);
   }
+  r->relay_heard[r->relay_count] = false;
   r->relays[r->relay_count++] = path;
   km_gather_learn_relay(r->all->gather, km_magicsock_relay_url(r->all->config.ms, relay));
 }
@@ -706,6 +716,12 @@ bool km_remote_relay_at(const km_remote_user *user, size_t index, km_path_key *r
   }
   *ret = r->relays[index]->key;
   return true;
+}
+
+bool km_remote_relay_was_heard(const km_remote_user *user, const km_path_key *relay) {
+  const km_remote *r = user->remote;
+  size_t i = r == NULL ? 0 : place_of_relay(r, relay);
+  return r != NULL && i < r->relay_count && r->relay_heard[i];
 }
 
 /* The way a path is changes when its socket is replaced: it is told by what it was then. */
@@ -735,7 +751,12 @@ void km_remote_use(km_remote_user *user, const km_path_key *key) {
 
 void km_remote_heard(km_remote_user *user, const km_path_key *key) {
   km_punch_way way;
-  if (user->remote != NULL && way_of(user->remote, key, &way)) {
+  if (user->remote != NULL && key->way == KM_WAY_RELAY) {
+    size_t i = place_of_relay(user->remote, key);
+    if (i < user->remote->relay_count) {
+      user->remote->relay_heard[i] = true;
+    }
+  } else if (user->remote != NULL && way_of(user->remote, key, &way)) {
     km_punch_heard(user->remote->punch, &way, now_of(user->remote->all));
     pull(user->remote);
   }

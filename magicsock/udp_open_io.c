@@ -143,7 +143,9 @@ static int open_failed(km_errinfo *err, const km_udp_addr *to, const char *text,
     }
     return rv;
   }
-  return km_fail_errno(err, sys_errno, "cannot bind %s", text);
+  bool low = to->port > 0 && to->port < 1024 && (sys_errno == EACCES || sys_errno == EPERM);
+  return km_fail_errno(err, sys_errno, "cannot bind %s%s", text,
+                       low ? " (ports below 1024 are for root)" : "");
 }
 
 int km_udp_open(km_udp *ret, const km_udp_options *options, const km_logger *logger,

@@ -70,6 +70,8 @@ km_relay_client_state km_relay_client_get_state(const km_relay_client *c);
 const char *km_relay_client_url(const km_relay_client *c);
 /* Of the last pong, in nanoseconds; 0 when unknown. */
 uint64_t km_relay_client_rtt(const km_relay_client *c);
+/* The same; before the first pong, what an answer took while connecting. */
+uint64_t km_relay_client_round_trip(const km_relay_client *c);
 /* When anything last came from the server; 0: never. */
 km_ts km_relay_client_last_rx(const km_relay_client *c);
 /* A ping now, and with `deadline_ns` for its pong instead of the usual: is the relay still there?

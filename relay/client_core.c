@@ -1,12 +1,16 @@
 #include "relay/client_core.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 /* --- states ---------------------------------------------------------------------------------- */
 
 static void begin_attempt(km_relay_core *c, km_ts now) {
   c->state = KM_RELAY_CLIENT_CONNECTING;
-  c->attempt_deadline = now + KM_RELAY_ATTEMPT_DEADLINE;
+  c->attempt_began = c->answered_at = now;
+  c->attempt_deadline = now + c->patience;
+  c->round_trip = 0;
   c->upgraded = false;
   c->had_pong = false;
   c->reply_len = 0;
@@ -21,6 +25,7 @@ void km_relay_core_init(km_relay_core *c, const km_env *env, const km_secret_key
   c->env = env;
   c->key = key;
   c->down_since = now;
+  c->patience = KM_RELAY_ATTEMPT_DEADLINE;
   begin_attempt(c, now);
 }
 
@@ -88,7 +93,30 @@ static void retry(km_relay_core *c, km_ts now) {
 
 /* --- the handshake --------------------------------------------------------------------------- */
 
+static km_ts later_of(km_ts a, km_ts b) {
+  return a > b ? a : b;
+}
+
+void km_relay_core_answered(km_relay_core *c, km_ts now) {
+  if (c->state != KM_RELAY_CLIENT_CONNECTING) {
+    return;
+  }
+  uint64_t took = now > c->answered_at ? now - c->answered_at : 1;
+  if (c->round_trip == 0) { /* the first one */
+    c->patience = km_relay_patience(KM_RELAY_ATTEMPT_DEADLINE, KM_RELAY_TRIPS, took,
+                                    KM_RELAY_FIRST_ANSWER_MAX);
+    c->attempt_deadline = c->attempt_began + KM_RELAY_ATTEMPT_DEADLINE;
+  }
+  c->round_trip = took;
+  c->answered_at = now;
+  km_ts most = c->attempt_began + KM_RELAY_ATTEMPT_MAX;
+  km_ts at = now + km_relay_patience(0, KM_RELAY_TRIPS, took, KM_RELAY_ATTEMPT_MAX);
+  c->attempt_deadline = later_of(c->attempt_deadline, at < most ? at : most);
+}
+
 void km_relay_core_upgraded(km_relay_core *c, km_ts now, km_relay_version version) {
+  km_relay_core_answered(c, now);
+  km_relay_ping_expect(&c->ping, c->round_trip);
   c->upgraded = true;
   c->version = version;
   c->last_rx = now;
@@ -234,14 +262,25 @@ static void watch_pings(km_relay_core *c, km_ts now) {
   }
 }
 
+static void watch_attempt(km_relay_core *c, km_ts now) {
+  char text[80];
+  if (now < c->attempt_deadline) {
+    return;
+  }
+  if (c->round_trip == 0) {
+    c->patience = KM_RELAY_FIRST_ANSWER_MAX;
+  }
+  (void)snprintf(text, sizeof text, "%s within %" PRIu64 " s",
+                 c->upgraded ? "the relay did not finish its handshake"
+                             : "no connection to the relay",
+                 (c->attempt_deadline - c->attempt_began) / KM_NS_PER_S);
+  lose(c, now, KM_ERR_RELAY_UNREACHABLE, text);
+}
+
 void km_relay_core_timer(km_relay_core *c, km_ts now) {
   switch (c->state) {
   case KM_RELAY_CLIENT_CONNECTING:
-    if (now >= c->attempt_deadline) {
-      lose(c, now, KM_ERR_RELAY_UNREACHABLE,
-           c->upgraded ? "the relay did not finish its handshake within 10 s"
-                       : "no connection to the relay within 10 s");
-    }
+    watch_attempt(c, now);
     break;
   case KM_RELAY_CLIENT_CONNECTED:
     watch_pings(c, now);
@@ -267,6 +306,10 @@ km_ts km_relay_core_deadline(const km_relay_core *c) {
 
 /* --- the user -------------------------------------------------------------------------------- */
 
+uint64_t km_relay_core_round_trip(const km_relay_core *c) {
+  return c->ping.rtt != 0 ? c->ping.rtt : c->round_trip;
+}
+
 void km_relay_core_check(km_relay_core *c, km_ts now, uint64_t patience) {
   if (c->state == KM_RELAY_CLIENT_CONNECTED && !c->ping.checking) {
     send_ping(c, now, patience > 0 ? patience : 1);
@@ -275,6 +318,7 @@ void km_relay_core_check(km_relay_core *c, km_ts now, uint64_t patience) {
 
 void km_relay_core_network_changed(km_relay_core *c, km_ts now, bool stranded) {
   c->backoff.tries = 0;
+  c->patience = KM_RELAY_ATTEMPT_DEADLINE;
   if (stranded && c->state == KM_RELAY_CLIENT_CONNECTED) {
     lose(c, now, KM_ERR_RELAY_LOST, "the network that the connection to the relay used is gone");
   }

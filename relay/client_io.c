@@ -252,9 +252,23 @@ static void do_todo(km_relay_client *c) {
 
 /* --- the link -------------------------------------------------------------------------------- */
 
+static void on_answered(km_relay_client *c) {
+  km_relay_core_answered(&c->core, km_loop_now(c->all->loop));
+}
+
+/* Without TLS it goes out at once, and nothing was answered. */
+static void on_request(void *ctx) {
+  km_relay_client *c = ctx;
+  if (c->url.tls) {
+    on_answered(c);
+    do_todo(c);
+  }
+}
+
 static void on_upgraded(void *ctx, km_relay_version version) {
   km_relay_client *c = ctx;
   km_relay_core_upgraded(&c->core, km_loop_now(c->all->loop), version);
+  do_todo(c);
 }
 
 static void give_datagrams(km_relay_client *c, const km_relay_frame *frame) {
@@ -315,12 +329,14 @@ static void on_dialled(void *ctx, int fd, const km_udp_addr *remote, const km_er
   if (fd >= 0) {
     const km_relay_link_config config = {
         .url = &c->url, .token = c->token, .fd = fd, .remote = *remote};
-    const km_relay_link_callbacks cb = {.on_upgraded = on_upgraded,
+    const km_relay_link_callbacks cb = {.on_request = on_request,
+                                        .on_upgraded = on_upgraded,
                                         .on_message = on_message,
                                         .on_writable = on_link_writable,
                                         .on_closed = on_closed,
                                         .ctx = c};
     c->remote = *remote;
+    on_answered(c);
     rv = km_relay_link_new(&c->link, c->all, &config, &cb, &why);
   } else {
     why = *err;
@@ -433,6 +449,10 @@ const char *km_relay_client_url(const km_relay_client *c) {
 
 uint64_t km_relay_client_rtt(const km_relay_client *c) {
   return c->core.ping.rtt;
+}
+
+uint64_t km_relay_client_round_trip(const km_relay_client *c) {
+  return km_relay_core_round_trip(&c->core);
 }
 
 km_ts km_relay_client_last_rx(const km_relay_client *c) {

@@ -12,9 +12,12 @@
 #include <wolfssl/ssl.h>
 
 #include "relay/auth.h"
+#include "relay/client_core.h"
 #include "relay/client_queue.h"
 #include "relay/trust_io.h"
 
+/* Longer than all deadlines of ours. */
+#define LWS_SECONDS ((unsigned)(KM_RELAY_ATTEMPT_MAX / KM_NS_PER_S) + 10)
 _Static_assert(LWS_PRE <= KM_RELAY_QUEUE_ROOM, "the queue leaves too little room before a frame");
 
 typedef enum link_phase { PHASE_TLS, PHASE_HTTP, PHASE_UP } link_phase;
@@ -147,13 +150,15 @@ static const char *explain_tls(int number) {
   }
 }
 
-/* lws names a failure of TLS by wolfSSL's number alone. */
+/* lws names a failure of TLS by wolfSSL's number alone, and by nothing where it fails while lws is
+ * told to connect: a relay that is near, or this program slow. */
 static void fail_tls(km_relay_link *link, const char *text) {
   const char *what = strstr(text, "unk ");
   int number = what != NULL ? (int)strtol(what + 4, NULL, 10) : 0; /* 0: none */
   km_errinfo why;
   (void)km_fail(&why, KM_ERR_RELAY_TLS, "TLS with %.80s failed: %s", link->url->host,
-                explain_tls(number));
+                text[0] != '\0' ? explain_tls(number)
+                                : "its certificate or its version of TLS will not do");
   end(link, &why);
 }
 
@@ -550,8 +555,8 @@ static int make_context(km_relay_clients *all, km_errinfo *err) {
       .uid = (uid_t)-1,
       .pt_serv_buf_size = KM_RELAY_MAX_MESSAGE + 1,
       .fd_limit_per_thread = 256,
-      .timeout_secs = 15, /* longer than all deadlines of ours */
-      .connect_timeout_secs = 15,
+      .timeout_secs = LWS_SECONDS,
+      .connect_timeout_secs = LWS_SECONDS,
   };
   return km_lws_new(&all->lws, all->env, all->loop, &info, all, err);
 }

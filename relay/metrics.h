@@ -3,19 +3,12 @@
 #ifndef KM_RELAY_METRICS_H
 #define KM_RELAY_METRICS_H
 
+#include "base/metrics_text.h"
 #include "holepunch/stun_server_io.h"
 #include "relay/access_http_io.h"
 #include "relay/server.h"
 
-#define KM_RELAY_METRICS_TYPE "application/openmetrics-text; version=1.0.0; charset=utf-8"
 #define KM_RELAY_METRICS_MAX 16384 /* bytes that the text never exceeds */
-
-/* What the system says about this process; -1 where it does not. */
-typedef struct km_process_stats {
-  int64_t resident_bytes, virtual_bytes;
-  int64_t open_fds, max_fds;
-  double cpu_seconds, start_time; /* start: UNIX time */
-} km_process_stats;
 
 typedef struct km_relay_metrics {
   const char *version;

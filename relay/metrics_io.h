@@ -1,8 +1,8 @@
-/* Serves metrics over plain HTTP on a port of its own: GET /metrics. Loop thread only. */
+/* Serves a relay's metrics over plain HTTP on a port of its own: GET /metrics. Loop thread only. */
 #ifndef KM_RELAY_METRICS_IO_H
 #define KM_RELAY_METRICS_IO_H
 
-#include "base/io/loop_io.h"
+#include "base/io/metrics_page_io.h"
 #include "relay/metrics.h"
 
 typedef struct km_relay_metrics_server km_relay_metrics_server;
@@ -25,8 +25,5 @@ KM_NODISCARD int km_relay_metrics_server_new(km_relay_metrics_server **ret,
 void km_relay_metrics_server_free(km_relay_metrics_server *s); /* NULL does nothing */
 /* With the real port. */
 const km_udp_addr *km_relay_metrics_server_bound(const km_relay_metrics_server *s);
-
-/* Of this process, now. */
-void km_process_stats_read(km_process_stats *ret);
 
 #endif /* KM_RELAY_METRICS_IO_H */

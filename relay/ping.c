@@ -2,16 +2,25 @@
 
 #include <string.h>
 
+uint64_t km_relay_patience(uint64_t usual, unsigned trips, uint64_t rtt, uint64_t most) {
+  uint64_t far = rtt < most / trips ? trips * rtt : most;
+  return far > usual ? far : usual;
+}
+
 void km_relay_ping_init(km_relay_ping *p, km_ts now) {
   memset(p, 0, sizeof *p);
   p->deadline = KM_TS_NEVER;
   p->next = now;
 }
 
+void km_relay_ping_expect(km_relay_ping *p, uint64_t rtt) {
+  p->expected = rtt;
+}
+
 uint64_t km_relay_ping_timeout(const km_relay_ping *p) {
-  uint64_t timeout = p->rtt == 0 || p->rtt > KM_RELAY_PONG_MAX ? KM_RELAY_PONG_MAX : 3 * p->rtt;
-  timeout = timeout < KM_RELAY_PONG_MAX ? timeout : KM_RELAY_PONG_MAX;
-  return timeout > KM_RELAY_PONG_MIN ? timeout : KM_RELAY_PONG_MIN;
+  bool measured = p->rtt != 0;
+  return km_relay_patience(measured ? KM_RELAY_PONG_MIN : KM_RELAY_PONG_FIRST, KM_RELAY_TRIPS,
+                           measured ? p->rtt : p->expected, KM_RELAY_PONG_MAX);
 }
 
 void km_relay_ping_start(km_relay_ping *p, const km_env *env, km_ts now, uint64_t patience) {

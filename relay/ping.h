@@ -1,5 +1,6 @@
 /* Is the other side of a connection still there? Pings of our own, their pongs, and how long to
- * wait for them (iroh-relay/src/ping_tracker.rs has the same numbers). Pure. */
+ * wait for them (iroh-relay/src/ping_tracker.rs has the same numbers, but never waits for more than
+ * 5 s, which a satellite path may need). Pure. */
 #ifndef KM_RELAY_PING_H
 #define KM_RELAY_PING_H
 
@@ -8,7 +9,9 @@
 
 #define KM_RELAY_PING_INTERVAL (15 * KM_NS_PER_S) /* of silence */
 #define KM_RELAY_PONG_MIN (500 * KM_NS_PER_MS)
-#define KM_RELAY_PONG_MAX (5 * KM_NS_PER_S)
+#define KM_RELAY_PONG_FIRST                                                                        \
+  (5 * KM_NS_PER_S) /* at least, while no pong has told how long it takes */
+#define KM_RELAY_PONG_MAX (45 * KM_NS_PER_S)
 /* Behind other frames a pong may come this late: who talks on and takes nothing in is lost, too. */
 #define KM_RELAY_PONG_STUCK (45 * KM_NS_PER_S)
 
@@ -21,10 +24,17 @@ typedef struct km_relay_ping {
   km_ts deadline;    /* KM_TS_NEVER while not waiting */
   km_ts next;        /* when to ping again */
   uint64_t rtt;      /* of the last pong, 0: none yet */
+  uint64_t expected; /* what it may be, before that; 0: not known */
 } km_relay_ping;
+
+#define KM_RELAY_TRIPS 3 /* an answer is waited for so many round trips */
+/* `usual`, or `trips` round trips where these take longer, as long as they do not exceed `most`. */
+uint64_t km_relay_patience(uint64_t usual, unsigned trips, uint64_t rtt, uint64_t most);
 
 /* Pings are due from now on. */
 void km_relay_ping_init(km_relay_ping *p, km_ts now);
+/* A round trip took so long in the handshake. */
+void km_relay_ping_expect(km_relay_ping *p, uint64_t rtt);
 /* How long to wait for a pong. */
 uint64_t km_relay_ping_timeout(const km_relay_ping *p);
 /* A ping goes out: fills `p->bytes`. `patience` 0 takes the usual timeout. */

@@ -13,6 +13,8 @@
 typedef struct km_relay_server km_relay_server;
 
 #define KM_RELAY_SERVER_MAX_BINDS 8
+/* Round trips are TCP's, which a client can make long, but no longer than this. */
+#define KM_RELAY_SERVER_ESTABLISH_MAX (90 * KM_NS_PER_S)
 
 /* A number of 0 is no limit, except for times. Connections are never more than RLIMIT_NOFILE has
  * room for. */
@@ -22,9 +24,12 @@ typedef struct km_relay_server_limits {
   uint32_t accepts_per_second, accept_burst;
   /* Of a client; reading pauses, nothing is dropped. No burst: that of a tenth of a second. */
   uint64_t rx_bytes_per_second, rx_burst;
-  uint32_t establish_timeout_ms; /* from accept to login, or to the end of the last request */
-  uint32_t write_timeout_ms;     /* a client that reads nothing for so long is cut off */
-  uint64_t queued_bytes;         /* waiting for slow clients, over all of them */
+  /* From accept to login, or to the end of the last request: or six round trips where these are
+   * more, KM_RELAY_SERVER_ESTABLISH_MAX at most. */
+  uint32_t establish_timeout_ms;
+  /* A client that takes nothing for so long, or for three round trips, is cut off. */
+  uint32_t write_timeout_ms;
+  uint64_t queued_bytes;  /* waiting for slow clients, over all of them */
   uint64_t partial_bytes; /* of messages that came in part; beyond it the oldest is cut off */
 } km_relay_server_limits;
 

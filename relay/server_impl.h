@@ -3,7 +3,8 @@
 #define KM_RELAY_SERVER_IMPL_H
 
 #include "base/addr_counter.h"
-#include "base/io/lws_io.h"
+#include "base/io/lws_listen_io.h"
+#include "base/io/lws_tls_io.h"
 #include "base/timer_heap.h"
 #include "relay/assembly.h"
 #include "relay/handshake.h"
@@ -28,6 +29,7 @@ typedef struct km_server_conn {
   km_timer_node timer;
   km_ts established_by; /* deadline of the login, of closing; KM_TS_NEVER while relaying */
   km_ts blocked_since;  /* the socket is full; KM_TS_NEVER: it is not */
+  uint64_t write_ns;    /* how long it may be, set when it gets full */
   km_ts paused_until;   /* for its rate; KM_TS_NEVER: it is not */
   bool header_proven;
   km_relay_version version; /* 0: not upgraded */
@@ -46,16 +48,12 @@ typedef struct km_server_conn {
 #define KM_SERVER_CLIENT(c) ((km_server_conn *)((char *)(c)-offsetof(km_server_conn, client)))
 #define KM_SERVER_PART(a) ((km_server_conn *)((char *)(a)-offsetof(km_server_conn, part)))
 
-typedef struct km_server_tls km_server_tls; /* server_tls_io.c */
-
 struct km_relay_server {
   km_relay_server_config config; /* pointers in it are copies, or cleared */
   km_lws *lws;
-  km_server_tls *tls;
-  struct lws_vhost *vhosts[2 * KM_RELAY_SERVER_MAX_BINDS];
-  /* lws does not copy the address that a listener is bound to. */
-  char vhost_ip[2 * KM_RELAY_SERVER_MAX_BINDS][KM_UDP_ADDR_TEXT_CAP];
-  size_t vhost_count;
+  km_lws_tls *tls;
+  km_lws_listener listeners[2 * KM_RELAY_SERVER_MAX_BINDS];
+  size_t listener_count;
   km_switchboard sb;
   km_timer_heap timers;
   km_deadline *deadline;
@@ -79,6 +77,10 @@ static inline km_ts km_server_now(const km_relay_server *s) {
 }
 
 /* server_io.c */
+/* The round trip of a connection as TCP measured it, in nanoseconds; 0: not known. */
+uint64_t km_server_round_trip(const km_server_conn *c);
+/* How long what is written may go without an answer: write_timeout_ms, or three round trips. */
+uint64_t km_server_write_patience(const km_server_conn *c);
 /* Cuts a connection off as soon as it is safe. */
 void km_server_conn_kill(km_server_conn *c);
 void km_server_conn_arm(km_server_conn *c); /* its timer, to the nearest of its deadlines */
@@ -109,13 +111,6 @@ void km_server_flush(km_relay_server *s);
 bool km_server_relay_tick(km_server_conn *c, km_ts now);
 
 /* server_tls_io.c */
-KM_NODISCARD int km_server_tls_new(km_server_tls **ret, const km_env *env, const char *cert_file,
-                                   const char *key_file, km_errinfo *err);
-KM_NODISCARD int km_server_tls_reload(km_server_tls *tls, km_errinfo *err);
-void km_server_tls_free(km_server_tls *tls);
-void km_server_tls_fill(const km_server_tls *tls, struct lws_context_creation_info *info);
-/* LWS_CALLBACK_OPENSSL_LOAD_EXTRA_SERVER_VERIFY_CERTS: from now on the current certificate. */
-void km_server_tls_attach(km_server_tls *tls, void *ssl_ctx);
 /* Keying material of the connection under an id; false without TLS. */
 bool km_server_tls_export(struct lws *wsi, const km_id *id, uint8_t ret[KM_RELAY_EXPORTED_LEN]);
 /* The exporter is not needed any more: gives its memory back. */

@@ -1,12 +1,9 @@
 /* The relay server: listeners, connections and their deadlines. */
-#include <errno.h>
-#include <stdio.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
-#include "base/udp_addr.h"
 #include "relay/server_impl.h"
 
 /* Read at once from a connection, into one buffer for all; written at once. lws reserves as much a
@@ -18,9 +15,8 @@
 #define ADDR_SHARE 4
 #define ADDR_SHARE_MIN 64
 
-#define SPARE_FDS 64 /* for what else the process has open */
-#define LWS_MOST_FDS 10000000
-#define LWS_FDS_BEYOND 2560 /* that is what lws makes of a limit above LWS_MOST_FDS */
+/* TLS, the upgrade and the challenge are three exchanges; the rest is for packets that are lost. */
+#define ESTABLISH_TRIPS 6
 
 void km_relay_server_limits_default(km_relay_server_limits *ret) {
   *ret = (km_relay_server_limits){
@@ -37,10 +33,30 @@ void km_relay_server_limits_default(km_relay_server_limits *ret) {
 
 /* --- connections ----------------------------------------------------------------------------- */
 
+uint64_t km_server_round_trip(const km_server_conn *c) {
+#ifdef TCP_INFO
+  struct tcp_info info;
+  socklen_t len = sizeof info;
+  memset(&info, 0, sizeof info);
+  if (getsockopt(lws_get_socket_fd(c->wsi), IPPROTO_TCP, TCP_INFO, &info, &len) == 0) {
+    return info.tcpi_rtt * (KM_NS_PER_MS / 1000);
+  }
+#endif
+  return 0;
+}
+
+uint64_t km_server_write_patience(const km_server_conn *c) {
+  return km_relay_patience(c->s->config.limits.write_timeout_ms * KM_NS_PER_MS, KM_RELAY_TRIPS,
+                           km_server_round_trip(c), KM_RELAY_PONG_MAX);
+}
+
+static uint64_t establish_patience(const km_server_conn *c) {
+  return km_relay_patience(c->s->config.limits.establish_timeout_ms * KM_NS_PER_MS, ESTABLISH_TRIPS,
+                           km_server_round_trip(c), KM_RELAY_SERVER_ESTABLISH_MAX);
+}
+
 static km_ts write_deadline(const km_server_conn *c) {
-  return c->blocked_since == KM_TS_NEVER
-             ? KM_TS_NEVER
-             : c->blocked_since + c->s->config.limits.write_timeout_ms * KM_NS_PER_MS;
+  return c->blocked_since == KM_TS_NEVER ? KM_TS_NEVER : c->blocked_since + c->write_ns;
 }
 
 void km_server_conn_arm(km_server_conn *c) {
@@ -109,22 +125,6 @@ static void on_flush(void *ctx) {
   check_stopped(s);
 }
 
-static bool remote_of(int fd, km_udp_addr *ret) {
-  struct sockaddr_storage ss;
-  socklen_t len = sizeof ss;
-  static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
-  if (getpeername(fd, (struct sockaddr *)&ss, &len) != 0 ||
-      !km_udp_addr_from_sockaddr(ret, (const struct sockaddr *)&ss, len)) {
-    return false;
-  }
-  if (ret->family == 6 && memcmp(ret->ip, mapped, sizeof mapped) == 0) {
-    memmove(ret->ip, ret->ip + 12, 4);
-    memset(ret->ip + 4, 0, 12);
-    ret->family = 4;
-  }
-  return true;
-}
-
 static bool takes_its_share(km_relay_server *s, const km_udp_addr *remote) {
   km_ts now = km_server_now(s);
   uint32_t share = s->config.limits.accept_burst / ADDR_SHARE;
@@ -145,7 +145,7 @@ static bool may_enter(km_relay_server *s, int fd) {
   const km_relay_server_limits *l = &s->config.limits;
   km_udp_addr remote;
   s->stats.accepted++;
-  bool may = !s->stopping && remote_of(fd, &remote) &&
+  bool may = !s->stopping && km_lws_peer(fd, &remote) &&
              (l->connections == 0 || s->stats.connections < l->connections) &&
              (l->connections_per_addr == 0 ||
               km_addr_counter_get(&s->by_addr, &remote) < l->connections_per_addr) &&
@@ -163,8 +163,8 @@ static int enter(km_relay_server *s, struct lws *wsi) {
   c->wsi = wsi;
   c->timer.fire = on_conn_timer;
   c->blocked_since = c->paused_until = KM_TS_NEVER;
-  c->established_by = km_server_now(s) + s->config.limits.establish_timeout_ms * KM_NS_PER_MS;
-  if (!remote_of(lws_get_socket_fd(wsi), &c->remote) ||
+  c->established_by = km_server_now(s) + establish_patience(c);
+  if (!km_lws_peer(lws_get_socket_fd(wsi), &c->remote) ||
       km_timer_heap_reserve(&s->timers, s->stats.connections + 1) != 0 ||
       km_addr_counter_add(&s->by_addr, &c->remote) != 0) {
     km_env_free(s->config.env, c);
@@ -222,7 +222,7 @@ void km_relay_server_decide(km_relay_server *s, uint64_t login, const char *deni
 static int on_conn(km_server_conn *c, enum lws_callback_reasons reason, void *in, size_t len) {
   switch (reason) {
   case LWS_CALLBACK_HTTP:
-    return km_server_http(c, in);
+    return km_lws_has_version(c->wsi) ? km_server_http(c, in) : -1;
   case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
     return km_server_check_upgrade(c, in);
   case LWS_CALLBACK_FILTER_PROTOCOL_CONNECTION:
@@ -253,7 +253,7 @@ static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *use
   switch (reason) {
   case LWS_CALLBACK_OPENSSL_LOAD_EXTRA_SERVER_VERIFY_CERTS:
     if (s->tls != NULL) {
-      km_server_tls_attach(s->tls, user);
+      km_lws_tls_attach(s->tls, user);
     }
     return 0;
   case LWS_CALLBACK_FILTER_NETWORK_CONNECTION:
@@ -276,66 +276,25 @@ static const struct lws_protocols protocols[] = {
 
 /* --- listeners ------------------------------------------------------------------------------- */
 
-/* lws does not say why it cannot listen: this does. */
-static int try_bind(const km_udp_addr *at, km_errinfo *err) {
-  struct sockaddr_storage ss;
-  char text[KM_UDP_ADDR_TEXT_CAP];
-  const int one = 1;
-  socklen_t len = km_udp_addr_to_sockaddr(at, &ss);
-  (void)km_udp_addr_format(at, text, sizeof text);
-  int fd = socket(ss.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (fd < 0) {
-    return km_fail_errno(err, errno, "cannot listen on %s", text);
-  }
-  (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one); /* as lws does */
-  int rv = bind(fd, (struct sockaddr *)&ss, len) == 0 && listen(fd, 1) == 0 ? 0 : errno;
-  (void)close(fd);
-  return rv == 0 ? 0 : km_fail_errno(err, rv, "cannot listen on %s", text);
-}
-
-static bool is_wildcard(const km_udp_addr *at) {
-  static const uint8_t any[16];
-  return memcmp(at->ip, any, sizeof any) == 0;
-}
-
-/* Our own timeouts come first, and count. */
+/* Of each stage of a login. Our own timeouts come first, and count, but where round trips take so
+ * long. */
 static unsigned timeout_of_lws(const km_relay_server *s) {
   return s->config.limits.establish_timeout_ms / 1000 + 5;
 }
 
 static int listen_on(km_relay_server *s, const km_udp_addr *at, bool tls, km_errinfo *err) {
-  char *ip = s->vhost_ip[s->vhost_count], name[32];
-  km_udp_addr host = *at;
-  int rv = try_bind(at, err);
-  if (rv != 0) {
-    return rv;
-  }
-  host.port = 1;
-  (void)km_udp_addr_format(&host, ip, sizeof s->vhost_ip[0]);
-  ip[strlen(ip) - 2] = '\0'; /* ":1" */
-  char *bare = ip[0] == '[' ? ip + 1 : ip;
-  bare[strcspn(bare, "]")] = '\0';
-  (void)snprintf(name, sizeof name, "listener-%zu", s->vhost_count);
   struct lws_context_creation_info info = {
-      .vhost_name = name,
-      .port = at->port == 0 ? 0 : at->port,
-      .iface = is_wildcard(at) ? NULL : bare,
       .protocols = protocols,
-      .options = LWS_SERVER_OPTION_FAIL_UPON_UNABLE_TO_BIND |
-                 (at->family == 4 ? LWS_SERVER_OPTION_DISABLE_IPV6 : 0),
-      .listen_accept_role = NULL,
       .keepalive_timeout = (int)timeout_of_lws(s),
       .timeout_secs_ah_idle = timeout_of_lws(s),
   };
   if (tls) {
-    km_server_tls_fill(s->tls, &info);
+    km_lws_tls_fill(s->tls, &info);
   }
-  struct lws_vhost *vhost = lws_create_vhost(km_lws_context(s->lws), &info);
-  if (vhost == NULL) {
-    return km_fail(err, KM_ERR_SYSTEM, "libwebsockets cannot listen on %s", bare);
-  }
-  s->vhosts[s->vhost_count++] = vhost;
-  return 0;
+  int rv =
+      km_lws_listen(&s->listeners[s->listener_count], s->lws, at, &info, "cannot listen on", err);
+  s->listener_count += rv == 0;
+  return rv;
 }
 
 static int listen_all(km_relay_server *s, const km_relay_server_config *config, km_errinfo *err) {
@@ -346,17 +305,15 @@ static int listen_all(km_relay_server *s, const km_relay_server_config *config, 
   for (size_t i = 0; rv == 0 && i < config->https_count; i++) {
     rv = listen_on(s, &config->https[i], true, err);
   }
-  km_lws_touch(s->lws);
   return rv;
 }
 
 size_t km_relay_server_bound(const km_relay_server *s, km_udp_addr *ret, size_t cap) {
   size_t count = 0;
-  for (size_t i = 0; i < s->vhost_count && count < cap; i++) {
-    ret[count] =
-        (i < s->config.http_count ? s->config.http : s->config.https - s->config.http_count)[i];
-    ret[count].port = (uint16_t)lws_get_vhost_listen_port(s->vhosts[i]);
-    count++;
+  for (size_t i = 0; i < s->listener_count && count < cap; i++) {
+    const km_udp_addr *at =
+        i < s->config.http_count ? &s->config.http[i] : &s->config.https[i - s->config.http_count];
+    ret[count++] = km_lws_listener_bound(&s->listeners[i], at);
   }
   return count;
 }
@@ -369,14 +326,7 @@ static size_t bytes_limit(uint64_t limit) {
 
 /* A connection that there is no descriptor for is refused like any other one too many. */
 static void fit_limits(km_relay_server_limits *l) {
-  struct rlimit files;
-  if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-    rlim_t most = files.rlim_cur > LWS_MOST_FDS ? LWS_FDS_BEYOND : files.rlim_cur;
-    most = most > 2 * SPARE_FDS ? most - SPARE_FDS : most / 2;
-    if (l->connections == 0 || l->connections > most) {
-      l->connections = (uint32_t)most;
-    }
-  }
+  l->connections = km_lws_fit_connections(l->connections);
   if (l->rx_burst == 0) {
     l->rx_burst = l->rx_bytes_per_second / 10;
   }
@@ -444,7 +394,8 @@ static int open_server(km_relay_server *s, const km_relay_server_config *config,
   }
   rv = make_parts(s, err);
   if (rv == 0 && config->https_count > 0) {
-    rv = km_server_tls_new(&s->tls, config->env, config->cert_file, config->key_file, err);
+    rv = km_lws_tls_new(&s->tls, config->env, config->cert_file, config->key_file, KM_ERR_RELAY_TLS,
+                        err);
   }
   if (rv == 0) {
     rv = make_lws(s, err);
@@ -475,7 +426,7 @@ void km_relay_server_free(km_relay_server *s) {
     return;
   }
   km_lws_free(s->lws); /* every connection leaves */
-  km_server_tls_free(s->tls);
+  km_lws_tls_free(s->tls);
   km_switchboard_clear(&s->sb);
   km_assembly_pool_clear(&s->parts);
   if (s->timers.env != NULL) { /* make_parts came so far */
@@ -491,7 +442,7 @@ void km_relay_server_free(km_relay_server *s) {
 
 int km_relay_server_reload(km_relay_server *s, km_errinfo *err) {
   return s->tls == NULL ? km_fail(err, KM_ERR_STATE, "there is no certificate: HTTPS is off")
-                        : km_server_tls_reload(s->tls, err);
+                        : km_lws_tls_reload(s->tls, err);
 }
 
 void km_relay_server_shutdown(km_relay_server *s, uint32_t grace_ms, void (*on_done)(void *ctx),

@@ -37,6 +37,7 @@ static int write_queue(km_server_conn *c) {
   if (!is_written(c)) {
     if (c->blocked_since == KM_TS_NEVER) {
       c->blocked_since = km_server_now(s);
+      c->write_ns = km_server_write_patience(c);
       km_server_conn_arm(c);
     }
     (void)lws_callback_on_writable(c->wsi);
@@ -100,7 +101,7 @@ static bool send_early(km_server_conn *c, const uint8_t *msg, size_t len) {
 /* What waits is written, then it ends; the client is given a moment to read it. */
 static int close_soon(km_server_conn *c) {
   c->state = KM_SERVER_CLOSING;
-  c->established_by = km_server_now(c->s) + c->s->config.limits.write_timeout_ms * KM_NS_PER_MS;
+  c->established_by = km_server_now(c->s) + km_server_write_patience(c);
   km_server_conn_arm(c);
   (void)lws_callback_on_writable(c->wsi);
   return 0;
@@ -200,6 +201,7 @@ void km_server_decided(km_server_conn *c, const char *denial) {
     km_server_conn_kill(c);
     return;
   }
+  km_relay_ping_expect(&c->client.ping, km_server_round_trip(c));
   c->state = KM_SERVER_RELAYING;
   c->established_by = KM_TS_NEVER;
   km_server_conn_arm(c);

@@ -8,7 +8,7 @@
 
 #include "relay/ping.h"
 #include "relay/switch_queue.h"
-#include "relay/token_bucket.h"
+#include "base/token_bucket.h"
 
 #define KM_SWITCH_CORRESPONDENTS 64 /* newest peers of a client, told when it is gone */
 

@@ -4,11 +4,16 @@
 
 build_packages=(gcc libc6-dev make cmake ninja-build pkg-config autoconf automake libtool
   patch xz-utils ca-certificates libsodium-dev libuv1-dev libcjson-dev librust-blake3-dev
-  libminiupnpc-dev)
+  libminiupnpc-dev libsqlite3-dev libqrencode-dev libyaml-dev libedit-dev)
 test_packages=(libcmocka-dev valgrind python3 procps openssl iproute2 nftables conntrack)
 # Programs of others that tests talk to where they are there. They may bring a service, which is why
 # only the gate installs them.
-peer_packages=(coturn tayga tcpdump miniupnpd-nftables)
+peer_packages=(coturn tayga tcpdump miniupnpd-nftables bind9)
+peer_packages+=(bind9-dnsutils knot-dnsutils knot dnsperf) # of the discovery server and its bench
+peer_packages+=(avahi-daemon avahi-utils dbus python3-zeroconf) # of multicast DNS
+peer_packages+=(zbar-tools) # of QR codes
+peer_packages+=(chromium)   # of the status page
+peer_packages+=(systemd libpam-systemd openssl curl) # of the services' units
 lint_packages=(clang clang-format clang-tidy g++ binutils file dpkg-dev)
 
 is_installed() {

@@ -218,3 +218,8 @@ void cli_print_help(const cli_command *command) {
   printf("  %-26s %s\n", "--help", "this text");
   printf("\nExample:\n%s\n", command->example);
 }
+
+const char *cli_log_filter(const char *option) {
+  const char *filter = option != NULL ? option : getenv("KM_LOG");
+  return filter != NULL && filter[0] != '\0' ? filter : NULL;
+}

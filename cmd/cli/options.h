@@ -52,6 +52,9 @@ cli_result cli_parse(const cli_command *command, int argc, char **argv, cli_word
                      km_errinfo *err);
 void cli_print_help(const cli_command *command);
 
+/* What --log says, else $KM_LOG; NULL: neither, or nothing in it. */
+const char *cli_log_filter(const char *option);
+
 /* The nearest of `names` (NULL-terminated) to a mistyped word, or NULL. */
 const char *cli_did_you_mean(const char *word, const char *const *names);
 

@@ -1,52 +1,31 @@
 #include "cmd/cli/output.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/text.h"
+
 #define SAY_MAX (KM_TICKET_MAX + 256) /* a line with the longest ticket */
 
 void cli_output_init(cli_output *out, bool json) {
-  out->json = json;
+  *out = (cli_output){.json = json};
   /* Whole lines at once, also into a pipe: who reads wants them when they happen. */
   (void)setvbuf(stdout, NULL, _IOLBF, 0);
 }
 
 /* --- text ------------------------------------------------------------------------------------ */
 
-/* Length of the UTF-8 sequence at `p`, 0 for none (RFC 3629). */
-static size_t utf8_len(const uint8_t *p, size_t left) {
-  size_t n = p[0] < 0x80 ? 1 : p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
-  if (n == 1) {
-    return 1;
-  }
-  if (p[0] < 0xc2 || p[0] > 0xf4 || n > left) {
-    return 0;
-  }
-  for (size_t i = 1; i < n; i++) {
-    if ((p[i] & 0xc0) != 0x80) {
-      return 0;
-    }
-  }
-  bool overlong = (p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xf0 && p[1] < 0x90);
-  bool surrogate = p[0] == 0xed && p[1] > 0x9f;
-  bool beyond = p[0] == 0xf4 && p[1] > 0x8f;
-  return overlong || surrogate || beyond ? 0 : n;
-}
-
-static bool is_control(const uint8_t *p, size_t n) {
-  return (n == 1 && (p[0] < 0x20 || p[0] == 0x7f)) || (n == 2 && p[0] == 0xc2 && p[1] < 0xa0);
-}
-
 /* What may come from a stranger must not steer the terminal. In place: it never gets longer. */
 static void clean(char *text) {
   size_t left = strlen(text), used = 0;
   const char *p = text;
   while (left > 0) {
-    size_t n = utf8_len((const uint8_t *)p, left);
-    bool bad = n == 0 || (is_control((const uint8_t *)p, n) && p[0] != '\n');
+    size_t n = km_utf8_sequence(p, left);
+    bool bad = n == 0 || (km_utf8_is_control(p, n) && p[0] != '\n') || km_utf8_is_hidden(p, n);
     n = n == 0 ? 1 : n;
     if (bad) {
       text[used++] = '?';
@@ -68,24 +47,26 @@ cJSON *cli_event(const cli_output *out, const char *name) {
   return event;
 }
 
-void cli_emit(cJSON *event) {
+static void put_line(const cli_output *out, const char *text) {
+  if (out->line != NULL) {
+    out->line(out->ctx, text);
+  } else {
+    (void)puts(text);
+  }
+}
+
+void cli_emit_to(const cli_output *out, cJSON *event) {
   char *line = event == NULL ? NULL : cJSON_PrintUnformatted(event);
   if (line != NULL) {
-    (void)puts(line);
+    put_line(out, line);
     cJSON_free(line);
   }
   cJSON_Delete(event);
 }
 
-static bool is_text(const uint8_t *bytes, size_t len) {
-  size_t n;
-  for (size_t i = 0; i < len; i += n) {
-    n = utf8_len(bytes + i, len - i);
-    if (n == 0 || bytes[i] == 0) {
-      return false;
-    }
-  }
-  return true;
+void cli_emit(cJSON *event) {
+  const cli_output standard = {.json = true};
+  cli_emit_to(&standard, event);
 }
 
 void cli_add_bytes(cJSON *event, const char *name, const void *bytes, size_t len) {
@@ -93,7 +74,7 @@ void cli_add_bytes(cJSON *event, const char *name, const void *bytes, size_t len
   if (text == NULL) {
     return;
   }
-  if (is_text(bytes, len)) {
+  if (km_text_is_utf8(bytes, len)) {
     if (len > 0) {
       memcpy(text, bytes, len);
     }
@@ -164,11 +145,22 @@ void cli_say(const cli_output *out, const char *fmt, ...) {
   (void)vsnprintf(text, sizeof text, fmt, args);
   va_end(args);
   clean(text);
-  (void)puts(text);
+  put_line(out, text);
 }
 
 bool cli_watched(const cli_output *out) {
   return !out->json && isatty(STDERR_FILENO) != 0;
+}
+
+/* Hints that speak of functions and their arguments. */
+static bool for_programmers(int code) {
+  return code == KM_ERR_INVALID || code == KM_ERR_STATE || code == KM_ERR_LIMIT;
+}
+
+/* Of a file system that is read-only, and of a port, owner and mode are not to blame. */
+static bool is_beside(const km_errinfo *err) {
+  return err->code == KM_ERR_PERMISSION &&
+         (err->sys_errno == EROFS || strstr(err->text, "(ports below 1024") != NULL);
 }
 
 int cli_error(const cli_output *out, int status, const km_errinfo *err) {
@@ -189,8 +181,8 @@ int cli_error(const cli_output *out, int status, const km_errinfo *err) {
   bool colour = isatty(STDERR_FILENO) != 0 && (no_color == NULL || no_color[0] == '\0');
   (void)fprintf(stderr, "%serror:%s %s\n", colour ? "\033[31m" : "", colour ? "\033[0m" : "", text);
   const char *hint = km_error_hint(err->code);
-  bool said = hint[0] == '\0' || strstr(err->text, hint) != NULL;
-  if (!said && err->code != KM_ERR_INVALID) {
+  bool said = hint[0] == '\0' || is_beside(err) || strstr(err->text, hint) != NULL;
+  if (!said && !for_programmers(err->code)) {
     (void)fprintf(stderr, "  %s\n", hint);
   }
   return status;
@@ -212,12 +204,16 @@ int cli_status_of(int code) {
   case KM_ERR_KEY_FILE_MODE:
   case KM_ERR_FILE_NOT_FOUND:
   case KM_ERR_FILE_EXISTS:
-  case KM_ERR_PERMISSION:
   case KM_ERR_ADDR_IN_USE:
   case KM_ERR_ADDR_NOT_AVAILABLE:
     return CLI_EXIT_USAGE;
   case KM_ERR_UNREACHABLE:
   case KM_ERR_NO_ADDRESS:
+  case KM_ERR_NOT_FOUND:
+  case KM_ERR_DNS:
+  case KM_ERR_SERVER_UNREACHABLE:
+  case KM_ERR_SERVER_HTTP:
+  case KM_ERR_SERVER_TLS:
   case KM_ERR_NO_NETWORK:
   case KM_ERR_NO_PATH:
   case KM_ERR_NO_DIRECT_PATH:

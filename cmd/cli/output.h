@@ -21,6 +21,9 @@ enum {
 
 typedef struct cli_output {
   bool json;
+  /* Takes the lines instead of stdout, without their ends; NULL: none does. */
+  void (*line)(void *ctx, const char *text);
+  void *ctx;
 } cli_output;
 
 void cli_output_init(cli_output *out, bool json);
@@ -28,6 +31,8 @@ void cli_output_init(cli_output *out, bool json);
 /* A new event object; NULL without --json or memory. cli_emit prints and frees it. */
 cJSON *cli_event(const cli_output *out, const char *name);
 void cli_emit(cJSON *event);
+/* The same for an output whose lines somebody else takes. */
+void cli_emit_to(const cli_output *out, cJSON *event);
 void cli_add_text(cJSON *event, const char *name, const char *text);
 /* Bytes of a peer: shown as they are when they are UTF-8, else as hex. */
 void cli_add_bytes(cJSON *event, const char *name, const void *bytes, size_t len);

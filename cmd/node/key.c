@@ -2,14 +2,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/env.h"
 #include "cmd/node/node.h"
-
-static int bad(km_errinfo *err, const char *text) {
-  memset(err, 0, sizeof *err);
-  err->code = KM_ERR_INVALID;
-  (void)snprintf(err->text, sizeof err->text, "%s", text);
-  return err->code;
-}
 
 static int form_of(const char *name, km_key_form *ret) {
   static const char *const names[] = {"hex", "base32", "pem"};
@@ -63,10 +57,10 @@ static int check(const char *word, const char *file, const char *format, const c
                  km_errinfo *err) {
   km_key_form form;
   if (strcmp(word, "show") == 0 && (file != NULL || import != NULL)) {
-    return bad(err, "--out and --import belong to 'key new'");
+    return km_fail(err, KM_ERR_INVALID, "--out and --import belong to 'key new'");
   }
   if (format != NULL && form_of(format, &form) != 0) {
-    return bad(err, "--format is hex, base32 or pem");
+    return km_fail(err, KM_ERR_INVALID, "--format is hex, base32 or pem");
   }
   return 0;
 }
@@ -137,6 +131,6 @@ int cmd_key(int argc, char **argv) {
     int rv = show(&out, words.at[1], format, &err);
     return rv == 0 ? CLI_EXIT_OK : cli_error(&out, CLI_EXIT_USAGE, &err);
   }
-  (void)bad(&err, "say 'new', or 'show' and a file: see km-node key --help");
+  (void)km_fail(&err, KM_ERR_INVALID, "say 'new', or 'show' and a file: see km-node key --help");
   return cli_error(&out, CLI_EXIT_USAGE, &err);
 }

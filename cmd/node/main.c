@@ -5,16 +5,23 @@
 #include "cmd/cli/stdio_io.h"
 #include "cmd/node/node.h"
 
+/* A row without `run` is the heading of those below it. */
 static const struct {
   const char *name;
   int (*run)(int argc, char **argv);
   const char *about;
 } commands[] = {
-    {"node1", cmd_node1, "accept connections and echo what comes"},
-    {"node2", cmd_node2, "dial a node, send, check the echo"},
+    {"Keys and tickets", NULL, NULL},
     {"id", cmd_id, "show an endpoint id in every form"},
     {"ticket", cmd_ticket, "take a ticket apart, or make one"},
     {"key", cmd_key, "make and show secret keys"},
+    {"record", cmd_record, "publish, show and look up key name records"},
+    {"Connect and measure", NULL, NULL},
+    {"node1", cmd_node1, "accept connections and echo what comes"},
+    {"node2", cmd_node2, "dial a node, send, check the echo"},
+    {"discover", cmd_discover, "list the nodes that can be seen on this network"},
+    {"resolve", cmd_resolve, "look up where an id is"},
+    {"publish", cmd_publish, "publish where a key is, without running a node"},
     {"relay", cmd_relay, "measure the way to a relay"},
     {"doctor", cmd_doctor, "find out what this network allows, and what to do"},
     {"why", cmd_why, "say why the way to a node is direct or not, and what to change"},
@@ -26,14 +33,17 @@ static const struct {
 static void print_help(FILE *to) {
   (void)fprintf(
       to, "usage: km-node COMMAND ...\n\n"
-          "Dials public keys: authenticated QUIC connections, wire-compatible with iroh 1.x.\n\n"
-          "Commands:\n");
+          "Dials public keys: authenticated QUIC connections, wire-compatible with iroh 1.x.\n");
   for (size_t i = 0; i < COMMANDS; i++) {
-    (void)fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].about);
+    if (commands[i].run == NULL) {
+      (void)fprintf(to, "\n%s:\n", commands[i].name);
+    } else {
+      (void)fprintf(to, "  %-12s %s\n", commands[i].name, commands[i].about);
+    }
   }
   (void)fprintf(to, "\nOptions:\n"
-                    "  --version  version of the program and the libraries inside\n"
-                    "  --help     this text; km-node COMMAND --help for a command\n\n"
+                    "  --version    version of the program and the libraries inside\n"
+                    "  --help       this text; km-node COMMAND --help for a command\n\n"
                     "Exit status: 0 done, 1 failed, 2 bad arguments, 3 unreachable, 4 wrong key,\n"
                     "5 ALPN refused, 6 connection lost, 7 relayed (why).\n\n"
                     "Example:\n"
@@ -43,8 +53,10 @@ static void print_help(FILE *to) {
 
 static int unknown(const char *word) {
   const char *names[COMMANDS + 1] = {NULL};
-  for (size_t i = 0; i < COMMANDS; i++) {
-    names[i] = commands[i].name;
+  for (size_t i = 0, n = 0; i < COMMANDS; i++) {
+    if (commands[i].run != NULL) {
+      names[n++] = commands[i].name;
+    }
   }
   const char *near = cli_did_you_mean(word, names);
   km_errinfo err = {.code = KM_ERR_INVALID};
@@ -71,7 +83,7 @@ static int run(int argc, char **argv) {
     return CLI_EXIT_OK;
   }
   for (size_t i = 0; i < COMMANDS; i++) {
-    if (strcmp(word, commands[i].name) == 0) {
+    if (commands[i].run != NULL && strcmp(word, commands[i].name) == 0) {
       return commands[i].run(argc - 2, argv + 2);
     }
   }

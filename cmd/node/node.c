@@ -1,12 +1,14 @@
 #include "cmd/node/node.h"
 
 #include <assert.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/env.h"
 #include "cmd/cli/signals_io.h"
+#include "cmd/node/key_option.h"
+#include "cmd/node/qr.h"
 
 void node_add_options(cli_option table[NODE_OPTIONS_MAX], node_options *o) {
   const cli_option rows[] = {
@@ -41,19 +43,14 @@ void node_add_options(cli_option table[NODE_OPTIONS_MAX], node_options *o) {
   memcpy(table + used, rows, sizeof rows);
 }
 
-static KM_PRINTF(2, 3) int bad_option(km_errinfo *err, const char *fmt, ...) {
-  va_list args;
-  va_start(args, fmt);
-  memset(err, 0, sizeof *err);
-  err->code = KM_ERR_INVALID;
-  (void)vsnprintf(err->text, sizeof err->text, fmt, args);
-  va_end(args);
-  return KM_ERR_INVALID;
+void node_add_discovery(cli_option table[NODE_OPTIONS_MAX], node_options *o) {
+  discovery_add_options(table, NODE_OPTIONS_MAX, &o->discovery, true);
+  o->finds_peers = true;
 }
 
 static int parse_binds(const cli_list *list, km_udp_addr *ret, km_errinfo *err) {
   if (list->count > KM_ENDPOINT_MAX_SOCKETS) {
-    return bad_option(err, "--bind was given too often");
+    return km_fail(err, KM_ERR_INVALID, "--bind was given too often");
   }
   for (size_t i = 0; i < list->count; i++) {
     int rv = km_udp_addr_parse(&ret[i], list->at[i], strlen(list->at[i]), err);
@@ -67,18 +64,8 @@ static int parse_binds(const cli_list *list, km_udp_addr *ret, km_errinfo *err) 
 static int check_stun(const cli_list *list, km_errinfo *err) {
   return list->count <= KM_NET_REPORT_MAX_STUN
              ? 0
-             : bad_option(err, "--stun was given too often: %d servers are enough",
-                          KM_NET_REPORT_MAX_STUN);
-}
-
-static int load_key(const node_options *o, km_secret_key **ret, km_errinfo *err) {
-  if (o->secret_key != NULL && o->key_file != NULL) {
-    return bad_option(err, "give --secret-key or --key-file, not both");
-  }
-  if (o->secret_key != NULL) {
-    return km_secret_key_parse(ret, o->secret_key, strlen(o->secret_key), err);
-  }
-  return o->key_file == NULL ? 0 : km_secret_key_load(ret, o->key_file, err);
+             : km_fail(err, KM_ERR_INVALID, "--stun was given too often: %d servers are enough",
+                       KM_NET_REPORT_MAX_STUN);
 }
 
 static int parse_relays(const cli_list *list, km_endpoint_options *ret, km_errinfo *err) {
@@ -92,7 +79,9 @@ static int parse_relays(const cli_list *list, km_endpoint_options *ret, km_errin
     for (size_t k = 0; k < sizeof modes / sizeof modes[0]; k++) {
       if (strcmp(list->at[i], modes[k].word) == 0) {
         ret->relay_mode = modes[k].mode;
-        return list->count == 1 ? 0 : bad_option(err, "--relay %s goes alone", modes[k].word);
+        return list->count == 1
+                   ? 0
+                   : km_fail(err, KM_ERR_INVALID, "--relay %s goes alone", modes[k].word);
       }
     }
   }
@@ -117,7 +106,7 @@ static int parse_congestion(const char *text, km_endpoint_options *ret, km_errin
   } else if (strcmp(text, "reno") == 0) {
     ret->congestion = KM_CC_RENO;
   } else {
-    return bad_option(err, "--congestion is cubic, bbr or reno, not '%.40s'", text);
+    return km_fail(err, KM_ERR_INVALID, "--congestion is cubic, bbr or reno, not '%.40s'", text);
   }
   return 0;
 }
@@ -149,17 +138,17 @@ static int parse_policy(const char *text, km_endpoint_options *ret, km_errinfo *
   } else if (parse_within(text, &ret->direct_within_ms)) {
     ret->path_policy = KM_POLICY_REQUIRE_DIRECT;
   } else {
-    return bad_option(err,
-                      "--policy is any, prefer-direct, relay-only or direct:SECONDS (1 to %d), "
-                      "not '%.40s'",
-                      MAX_WITHIN_S, text);
+    return km_fail(err, KM_ERR_INVALID,
+                   "--policy is any, prefer-direct, relay-only or direct:SECONDS (1 to %d), "
+                   "not '%.40s'",
+                   MAX_WITHIN_S, text);
   }
   return 0;
 }
 
 static int parse_log(const char *text, km_endpoint_options *ret, km_errinfo *err) {
-  const char *filter = text != NULL ? text : getenv("KM_LOG");
-  if (filter == NULL || filter[0] == '\0') {
+  const char *filter = cli_log_filter(text);
+  if (filter == NULL) {
     return 0;
   }
   ret->log = km_log_to_stderr;
@@ -221,6 +210,30 @@ static void on_stop(void *ctx) {
   node_finish(n, n->stop_status);
 }
 
+static bool publishes(const node_options *o) {
+  bool made_up = o->secret_key == NULL && o->key_file == NULL;
+  return !o->discovery.no_publish && !(o->dials && made_up);
+}
+
+/* It signs with the key of the endpoint, which is made here if none was given. */
+static int open_discovery(node *n, const node_options *o, const km_endpoint_options *opt,
+                          km_secret_key **key, km_errinfo *err) {
+  if (!o->finds_peers || o->discovery.none) {
+    return 0;
+  }
+  int rv = *key != NULL ? 0 : km_secret_key_generate(key);
+  if (rv != 0) {
+    return km_fail(err, rv, NULL);
+  }
+  const discovery_setup setup = {.loop = n->loop,
+                                 .key = *key,
+                                 .relay_mode = opt->relay_mode,
+                                 .no_publish = !publishes(o),
+                                 .log = opt->log,
+                                 .log_filter = &opt->log_filter};
+  return discovery_open(&n->discovery, &o->discovery, &setup, err);
+}
+
 static int open_endpoint(node *n, const node_options *o, km_errinfo *err) {
   km_endpoint_options opt;
   km_udp_addr binds[KM_ENDPOINT_MAX_SOCKETS];
@@ -232,7 +245,7 @@ static int open_endpoint(node *n, const node_options *o, km_errinfo *err) {
   rv = rv != 0 ? rv : parse_policy(o->policy, &opt, err);
   rv = rv != 0 ? rv : parse_congestion(o->congestion, &opt, err);
   rv = rv != 0 ? rv : parse_log(o->log, &opt, err);
-  rv = rv != 0 ? rv : load_key(o, &key, err);
+  rv = rv != 0 ? rv : key_option_load(o->secret_key, o->key_file, &key, err);
   if (rv != 0) {
     return rv;
   }
@@ -246,7 +259,6 @@ static int open_endpoint(node *n, const node_options *o, km_errinfo *err) {
   opt.port_mapping = !o->no_port_mapping;
   opt.bind = binds;
   opt.bind_count = o->bind.count;
-  opt.secret_key = key;
   opt.prefer_post_quantum = o->post_quantum;
   opt.qlog_dir = o->qlog;
   opt.keylog_file = o->keylog;
@@ -254,8 +266,16 @@ static int open_endpoint(node *n, const node_options *o, km_errinfo *err) {
                                           .on_home_relay = on_home_relay,
                                           .on_closed = on_endpoint_closed};
   opt.ctx = n;
-  rv = km_endpoint_open(&n->endpoint, n->loop, &opt, err);
+  rv = open_discovery(n, o, &opt, &key, err);
+  opt.secret_key = key;
+  opt.discovery = n->discovery;
+  opt.publish = publishes(o);
+  rv = rv != 0 ? rv : km_endpoint_open(&n->endpoint, n->loop, &opt, err);
   km_secret_key_free(key);
+  if (rv != 0) {
+    km_discovery_free(n->discovery);
+    n->discovery = NULL;
+  }
   return rv;
 }
 
@@ -286,6 +306,8 @@ int node_run(node *n) {
     (void)km_loop_run(n->loop);
   }
   cli_signals_stop();
+  km_discovery_free(n->discovery);
+  n->discovery = NULL;
   (void)km_loop_free(n->loop);
   return n->status;
 }
@@ -379,6 +401,10 @@ int node_print_ready(node *n) {
     (void)km_id_format(km_endpoint_id(n->endpoint), KM_ID_HEX, id, sizeof id);
     emit_ready(n, id, ticket, addr);
     say_ready(n, id, ticket, addr);
+    km_errinfo err;
+    if (n->qr && !n->out.json && qr_print(ticket, &err) != 0) {
+      (void)fprintf(stderr, "warning: %s\n", err.text);
+    }
   }
   km_addr_free(addr);
   return rv;

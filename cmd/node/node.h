@@ -6,6 +6,7 @@
 
 #include "cmd/cli/options.h"
 #include "cmd/cli/output.h"
+#include "cmd/node/discovery.h"
 
 #define NODE_DEFAULT_ALPN "km/echo/1"
 
@@ -14,18 +15,26 @@ typedef struct node_options {
   const char *secret_key, *key_file, *relay_ca, *relay_token, *log, *qlog, *keylog, *congestion;
   const char *policy;
   bool post_quantum, no_port_mapping, json;
+  bool finds_peers; /* node_add_discovery was called */
+  bool dials;       /* nobody is to find it: a key that is made up is not published */
+  discovery_options discovery;
 } node_options;
 
-#define NODE_OPTIONS_MAX 32 /* rows of an option table, the end included */
+#define NODE_OPTIONS_MAX 48 /* rows of an option table, the end included */
 
 /* Appends the rows of `o` to a table that ends with a NULL name. */
 void node_add_options(cli_option table[NODE_OPTIONS_MAX], node_options *o);
+
+/* And those of discovery: ids can be dialled, and the node says where it is. */
+void node_add_discovery(cli_option table[NODE_OPTIONS_MAX], node_options *o);
 
 typedef struct node {
   cli_output out;
   km_loop *loop;
   km_endpoint *endpoint;
+  km_discovery *discovery;          /* NULL: none */
   int status;                       /* the exit status so far */
+  bool qr;                          /* print the ticket as a QR code too */
   int stop_status;                  /* of one that a signal ends */
   bool has_relays;                  /* of its own: one of them becomes home */
   void (*on_ready)(struct node *n); /* node_when_ready's, until it ran */
@@ -61,8 +70,8 @@ int node_parse_peer(const cli_output *out, km_addr **ret, const char *text, cons
  * the options. With a token they are its own as well: no others get to see it. */
 cli_list node_take_relays(node_options *o);
 #define NODE_NO_ADDRESS                                                                            \
-  "an id alone does not say where the peer is: add --addr IP:PORT or --relay URL, or dial its "    \
-  "ticket"
+  "an id alone does not say where the peer is, and with --no-discovery nobody is asked: add "      \
+  "--addr IP:PORT or --relay URL, or dial its ticket"
 
 /* The commands. Each takes the words after its name and returns the exit status. */
 int cmd_node1(int argc, char **argv);
@@ -74,5 +83,9 @@ int cmd_perf(int argc, char **argv);
 int cmd_relay(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 int cmd_why(int argc, char **argv);
+int cmd_discover(int argc, char **argv);
+int cmd_resolve(int argc, char **argv);
+int cmd_publish(int argc, char **argv);
+int cmd_record(int argc, char **argv);
 
 #endif /* KM_CMD_NODE_NODE_H */

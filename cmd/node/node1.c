@@ -56,13 +56,16 @@ static void serve(node *n, const char *alpn) {
 }
 
 int cmd_node1(int argc, char **argv) {
+  node n = {0};
   node_options o = {0};
   const char *alpn = NODE_DEFAULT_ALPN;
   cli_option options[NODE_OPTIONS_MAX] = {
       {"--alpn", CLI_TEXT, &alpn, "NAME", "protocol to accept (default " NODE_DEFAULT_ALPN ")", 0,
        0},
+      {"--qr", CLI_FLAG, &n.qr, NULL, "print the ticket as a QR code too", 0, 0},
   };
   node_add_options(options, &o);
+  node_add_discovery(options, &o);
   const cli_command command = {
       .name = "km-node node1",
       .usage = "km-node node1 [--bind IP:PORT]... [--relay URL]... [--key-file PATH]",
@@ -72,7 +75,6 @@ int cmd_node1(int argc, char **argv) {
                  "  km-node node1 --relay https://relay.example.org",
       .options = options,
   };
-  node n = {0};
   km_errinfo err;
   cli_words words;
   cli_result result = cli_parse(&command, argc, argv, &words, &err);

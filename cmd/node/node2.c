@@ -8,6 +8,7 @@
 
 #define CHUNK 65536
 #define FILE_CHANGED "the file changed or cannot be read any more"
+#define DEFAULT_TIMEOUT_S 30
 #define PROGRESS_BYTES (8u << 20) /* files from here on take long enough to show it */
 
 typedef struct dialler {
@@ -16,13 +17,13 @@ typedef struct dialler {
   km_stream *stream;
   km_timer *timer;
   source *source;
-  uint64_t count, timeout_s;
-  uint64_t wait_direct_s;   /* for a direct path, before anything is sent; 0: not at all */
-  uint64_t round;           /* echoes that came back whole */
-  uint64_t sent, received;  /* of this round */
-  uint64_t total;           /* bytes echoed in all rounds */
-  uint64_t seen_at_timeout; /* progress when the timer was set */
-  int percent;              /* shown last; -1: none */
+  uint64_t count, timeout_s; /* timeout_s 0: the default, longer where a relay is far */
+  uint64_t wait_direct_s;    /* for a direct path, before anything is sent; 0: not at all */
+  uint64_t round;            /* echoes that came back whole */
+  uint64_t sent, received;   /* of this round */
+  uint64_t total;            /* bytes echoed in all rounds */
+  uint64_t seen_at_timeout;  /* progress when the timer was set */
+  int percent;               /* shown last; -1: none */
   bool connected, waiting, done;
 } dialler;
 
@@ -51,6 +52,10 @@ static void end_progress(dialler *d) {
 
 static void set_timer(dialler *d);
 
+static uint64_t patience_s(const dialler *d) {
+  return d->timeout_s != 0 ? d->timeout_s : DEFAULT_TIMEOUT_S;
+}
+
 static uint64_t progress(const dialler *d) {
   return d->total + d->sent + d->received + d->round;
 }
@@ -68,14 +73,14 @@ static void on_timeout(void *ctx) {
   end_progress(d);
   km_errinfo err = {.code = KM_ERR_IDLE_TIMEOUT};
   (void)snprintf(err.text, sizeof err.text, "connected, but the echo did not come for %llu s",
-                 (unsigned long long)d->timeout_s);
+                 (unsigned long long)patience_s(d));
   d->done = true;
   node_fail(&d->n, &err);
 }
 
 static void set_timer(dialler *d) {
   d->seen_at_timeout = progress(d);
-  if (km_timer_start(&d->timer, d->n.loop, d->timeout_s * 1000, on_timeout, d) != 0) {
+  if (km_timer_start(&d->timer, d->n.loop, patience_s(d) * 1000, on_timeout, d) != 0) {
     d->timer = NULL;
   }
 }
@@ -287,8 +292,8 @@ static int run(dialler *d, const node_options *o, const km_addr *addr, const cha
 }
 
 int cmd_node2(int argc, char **argv) {
-  node_options o = {0};
-  dialler d = {.n = {.stop_status = 130}, .count = 1, .timeout_s = 30, .percent = -1};
+  node_options o = {.dials = true};
+  dialler d = {.n = {.stop_status = 130}, .count = 1, .percent = -1};
   cli_list addrs = {0};
   const char *alpn = NODE_DEFAULT_ALPN, *text = NULL, *file = NULL;
   cli_option options[NODE_OPTIONS_MAX] = {
@@ -305,6 +310,7 @@ int cmd_node2(int argc, char **argv) {
        600},
   };
   node_add_options(options, &o);
+  node_add_discovery(options, &o);
   const cli_command command = {
       .name = "km-node node2",
       .usage = "km-node node2 TICKET|ID [--addr IP:PORT]... [--relay URL]... [--send TEXT | --file "

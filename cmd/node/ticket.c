@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "cmd/node/node.h"
+#include "cmd/node/qr.h"
 
 static void show(const cli_output *out, const km_addr *addr, const char *ticket) {
   char text[KM_ID_TEXT_CAP];
@@ -29,11 +30,12 @@ static void show(const cli_output *out, const km_addr *addr, const char *ticket)
   cli_emit(event);
 }
 
-static int print(const cli_output *out, const km_addr *addr, km_errinfo *err) {
+static int print(const cli_output *out, const km_addr *addr, bool qr, km_errinfo *err) {
   static char ticket[KM_TICKET_MAX];
   err->code = km_ticket_format(addr, ticket, sizeof ticket, NULL);
   if (err->code == 0) {
     show(out, addr, ticket);
+    err->code = qr ? qr_print(ticket, err) : 0;
   }
   return err->code;
 }
@@ -55,11 +57,12 @@ static int add_ways(km_addr *addr, const cli_list *addrs, const cli_list *relays
 }
 
 int cmd_ticket(int argc, char **argv) {
-  bool json = false;
+  bool json = false, qr = false;
   cli_list addrs = {0}, relays = {0};
   const cli_option options[] = {
       {"--addr", CLI_LIST, &addrs, "IP:PORT", "add a direct address (again for more)", 0, 0},
       {"--relay", CLI_LIST, &relays, "URL", "add a relay url (again for more)", 0, 0},
+      {"--qr", CLI_FLAG, &qr, NULL, "print it as a QR code too", 0, 0},
       {"--json", CLI_FLAG, &json, NULL, "one JSON object", 0, 0},
       {0},
   };
@@ -86,7 +89,7 @@ int cmd_ticket(int argc, char **argv) {
   if (status != CLI_EXIT_OK) {
     return status;
   }
-  if (add_ways(addr, &addrs, &relays, &err) != 0 || print(&out, addr, &err) != 0) {
+  if (add_ways(addr, &addrs, &relays, &err) != 0 || print(&out, addr, qr && !json, &err) != 0) {
     status = cli_error(&out, CLI_EXIT_USAGE, &err);
   }
   km_addr_free(addr);

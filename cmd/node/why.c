@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/env.h"
 #include "cmd/node/node.h"
 
 #define DEFAULT_WAIT_S 10
@@ -12,7 +13,7 @@ typedef struct why {
   node n;
   km_conn *conn;
   km_timer *timer, *tick;
-  uint64_t wait_s, timeout_s;
+  uint64_t wait_s, timeout_s; /* timeout_s 0: the default, longer where a relay is far */
   unsigned ticks;
   int shown; /* width of the progress line; 0: none */
   bool connected, done;
@@ -411,8 +412,8 @@ static int run(why *w, const node_options *o, const km_addr *addr, const char *a
 }
 
 int cmd_why(int argc, char **argv) {
-  node_options o = {0};
-  why w = {.n = {.stop_status = 130}, .wait_s = DEFAULT_WAIT_S, .timeout_s = 30};
+  node_options o = {.dials = true};
+  why w = {.n = {.stop_status = 130}, .wait_s = DEFAULT_WAIT_S};
   cli_list addrs = {0};
   const char *alpn = NODE_DEFAULT_ALPN;
   cli_option options[NODE_OPTIONS_MAX] = {
@@ -420,17 +421,20 @@ int cmd_why(int argc, char **argv) {
       {"--alpn", CLI_TEXT, &alpn, "NAME", "protocol to ask for (default " NODE_DEFAULT_ALPN ")", 0,
        0},
       {"--wait", CLI_NUMBER, &w.wait_s, "SECONDS", "for a direct path (default 10)", 1, 600},
-      {"--timeout", CLI_NUMBER, &w.timeout_s, "SECONDS", "to connect (default 30)", 1, 600},
+      {"--timeout", CLI_NUMBER, &w.timeout_s, "SECONDS",
+       "to connect (30, more where a relay is far)", 1, 600},
   };
   node_add_options(options, &o);
+  node_add_discovery(options, &o);
   const cli_command command = {
       .name = "km-node why",
       .usage = "km-node why TICKET|ID [--addr IP:PORT]... [--relay URL]... [--wait SECONDS]",
-      .about = "Dials a node, waits for a direct path, and says why there is one or not: the "
-               "reason,\n"
-               "what to change, both NATs, every address that was tried, and what happened when.\n"
-               "Exit status: 0 direct, 7 relayed, 2 bad arguments, 3 unreachable, 4 another key\n"
-               "answered, 5 ALPN refused, 6 connection lost.",
+      .about =
+          "Dials a node, waits for a direct path, and says why there is one or not: the "
+          "reason,\n"
+          "what to change, both NATs, every address that was tried, and what happened when.\n"
+          "Exit status: 0 direct, 7 relayed, 2 bad arguments, 3 unreachable, 4 another key\n"
+          "answered, 5 ALPN refused, 6 connection lost.",
       .example = "  km-node why endpointab43kv... --wait 20",
       .options = options,
       .min_words = 1,

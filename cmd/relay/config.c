@@ -4,8 +4,7 @@
 #include <string.h>
 
 #include "cmd/relay/config_access.h"
-#include "cmd/relay/config_read.h"
-#include "cmd/relay/file_io.h"
+#include "cmd/cli/file_io.h"
 #include "holepunch/stun_server_io.h"
 
 #define DEFAULT_GRACE_MS 3000
@@ -54,7 +53,7 @@ static int read_cert_mode(config_reader *r) {
   if (rv != 0) {
     return rv;
   }
-  if (r->config->dev) { /* TLS is off: let be what only a real relay needs */
+  if (relay_config_of(r)->dev) { /* TLS is off: let be what only a real relay needs */
     return 0;
   }
   if (strcmp(mode, "LetsEncrypt") == 0) {
@@ -63,8 +62,8 @@ static int read_cert_mode(config_reader *r) {
         "km-relay fetches no certificates from Let's Encrypt by itself: let certbot do "
         "it, and say \"Manual\" here");
   }
-  r->config->reload_daily = strcmp(mode, "Reloading") == 0;
-  if (strcmp(mode, "Manual") != 0 && !r->config->reload_daily) {
+  relay_config_of(r)->reload_daily = strcmp(mode, "Reloading") == 0;
+  if (strcmp(mode, "Manual") != 0 && !relay_config_of(r)->reload_daily) {
     return config_bad(r, "tls.cert_mode", "this is \"Manual\" or \"Reloading\"");
   }
   return 0;
@@ -75,7 +74,7 @@ static int read_tls(config_reader *r) {
   const char *dir = ".", *cert = NULL, *key = NULL;
   c->enable_tls = toml_has_table(r->toml, "tls") && !c->dev && c->enable_relay;
   int rv = config_table(r, "tls");
-  rv = rv != 0 ? rv : config_binds(r, "tls.https_bind_addr", &c->https);
+  rv = rv != 0 ? rv : config_addrs(r, "tls.https_bind_addr", &c->https);
   rv = rv != 0 ? rv : read_cert_mode(r);
   rv = rv != 0 ? rv : config_text(r, "tls.cert_dir", &dir);
   rv = rv != 0 ? rv : config_text(r, "tls.manual_cert_path", &cert);
@@ -92,7 +91,7 @@ static int read_tls(config_reader *r) {
 /* --- limits ---------------------------------------------------------------------------------- */
 
 static int read_rate(config_reader *r) {
-  km_relay_server_limits *l = &r->config->limits;
+  km_relay_server_limits *l = &relay_config_of(r)->limits;
   double per_second = -1;
   uint64_t burst = l->accept_burst;
   int rv = config_real(r, "limits.accept_conn_limit", &per_second, 0, 1e6);
@@ -107,7 +106,7 @@ static int read_rate(config_reader *r) {
 static int read_client_rate(config_reader *r) {
   static const char rate[] = "limits.client.rx.bytes_per_second";
   static const char burst[] = "limits.client.rx.max_burst_bytes";
-  km_relay_server_limits *l = &r->config->limits;
+  km_relay_server_limits *l = &relay_config_of(r)->limits;
   int rv = config_table(r, "limits.client");
   rv = rv != 0 ? rv : config_table(r, "limits.client.rx");
   rv = rv != 0 ? rv : config_number(r, rate, &l->rx_bytes_per_second, 1, UINT32_MAX);
@@ -177,11 +176,11 @@ static int read_binds(config_reader *r) {
   int rv = config_bool(r, "enable_relay", &c->enable_relay);
   rv = rv != 0 ? rv : config_bool(r, "enable_stun", &c->enable_stun);
   rv = rv != 0 ? rv : config_bool(r, "enable_metrics", &c->enable_metrics);
-  rv = rv != 0 ? rv : config_binds(r, "http_bind_addr", &c->http);
-  rv = rv != 0 ? rv : config_binds(r, "stun_bind_addr", &c->stun);
-  rv = rv != 0 ? rv : config_binds(r, "stun_alt_addr", &c->stun_alt);
+  rv = rv != 0 ? rv : config_addrs(r, "http_bind_addr", &c->http);
+  rv = rv != 0 ? rv : config_addrs(r, "stun_bind_addr", &c->stun);
+  rv = rv != 0 ? rv : config_addrs(r, "stun_alt_addr", &c->stun_alt);
   rv = rv != 0 ? rv : check_stun_alt(r);
-  rv = rv != 0 ? rv : config_binds(r, "metrics_bind_addr", &c->metrics);
+  rv = rv != 0 ? rv : config_addrs(r, "metrics_bind_addr", &c->metrics);
   if (rv == 0 && c->metrics.count > 1) {
     return config_bad(r, "metrics_bind_addr", "there is one address for metrics");
   }
@@ -226,6 +225,45 @@ static int read_all(config_reader *r) {
   return rv;
 }
 
+/* What people may have meant. */
+static const char *const known[] = {"enable_relay",
+                                    "enable_stun",
+                                    "enable_metrics",
+                                    "http_bind_addr",
+                                    "stun_bind_addr",
+                                    "stun_alt_addr",
+                                    "metrics_bind_addr",
+                                    "tls.https_bind_addr",
+                                    "tls.cert_mode",
+                                    "tls.cert_dir",
+                                    "tls.manual_cert_path",
+                                    "tls.manual_key_path",
+                                    "limits.accept_conn_limit",
+                                    "limits.accept_conn_burst",
+                                    "limits.max_connections",
+                                    "limits.max_connections_per_addr",
+                                    "limits.establish_timeout_ms",
+                                    "limits.write_timeout_ms",
+                                    "limits.shutdown_grace_ms",
+                                    "limits.stun_per_second",
+                                    "limits.max_queued_bytes",
+                                    "limits.max_partial_bytes",
+                                    "limits.client.rx.bytes_per_second",
+                                    "limits.client.rx.max_burst_bytes",
+                                    "access",
+                                    "access.allowlist",
+                                    "access.allowlist_file",
+                                    "access.denylist",
+                                    "access.denylist_file",
+                                    "access.shared_token",
+                                    "access.shared_token_file",
+                                    "access.http.url",
+                                    "access.http.bearer_token",
+                                    "access.http.bearer_token_file",
+                                    "access.http.ca_file",
+                                    "access.http.timeout_ms",
+                                    NULL};
+
 static int read_file(relay_config *c, const char *path, km_errinfo *err) {
   file_text file;
   toml t;
@@ -237,7 +275,7 @@ static int read_file(relay_config *c, const char *path, km_errinfo *err) {
   }
   rv = toml_parse(&t, name, file.bytes, file.len, err);
   if (rv == 0) {
-    config_reader r = {.config = c, .toml = &t, .err = err};
+    config_reader r = {.config = c, .toml = &t, .err = err, .program = "km-relay", .known = known};
     rv = read_all(&r);
     if (rv == 0 && r.has_secrets && file.world_readable) {
       KM_LOG(&c->env->logger, KM_LOG_WARN, KM_LOGC_RELAY, NULL, NULL, "config-readable",

@@ -6,6 +6,7 @@
 
 #include <keymesh/addr.h>
 
+#include "cmd/cli/config_read.h"
 #include "relay/access.h"
 #include "relay/server.h"
 
@@ -16,12 +17,9 @@
 #define RELAY_METRICS_PORT 9090
 #define RELAY_STUN_PORT 3478
 
-#define RELAY_CONFIG_MAX_BINDS 4
+#define RELAY_CONFIG_MAX_BINDS CONFIG_MAX_BINDS
 
-typedef struct relay_binds {
-  km_udp_addr at[RELAY_CONFIG_MAX_BINDS];
-  size_t count;
-} relay_binds;
+typedef config_binds relay_binds;
 
 typedef struct relay_config {
   const km_env *env;

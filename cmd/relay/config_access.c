@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cmd/relay/file_io.h"
+#include "cmd/cli/file_io.h"
 
 #define ASK_TIMEOUT_MAX_MS 25000 /* the handshake's deadline is 30 s unless it is set */
 
@@ -26,7 +26,7 @@ static int add_id(config_reader *r, const char *where, const char *text) {
     return km_fail(r->err, KM_ERR_INVALID,
                    "%s: '%.70s' is no endpoint id (64 hex digits or 52 of base32)", where, text);
   }
-  int rv = km_relay_access_add_id(&r->config->access, &id);
+  int rv = km_relay_access_add_id(&relay_config_of(r)->access, &id);
   return rv == 0 ? 0 : km_fail(r->err, rv, NULL);
 }
 
@@ -44,7 +44,7 @@ static int add_token(config_reader *r, const char *where, const char *text) {
                    "%s: a token has 1 to 1000 characters; an empty one would let everybody in",
                    where);
   }
-  return km_relay_access_add_token(&r->config->access, text, r->err);
+  return km_relay_access_add_token(&relay_config_of(r)->access, text, r->err);
 }
 
 /* --- lists in files -------------------------------------------------------------------------- */
@@ -88,8 +88,8 @@ static int add_file(config_reader *r, const char *path, const char *what, bool s
     rv = km_fail(r->err, KM_ERR_INVALID, "%.100s is no text file", path);
   }
   if (secret && file.world_readable) {
-    KM_LOG(&r->config->env->logger, KM_LOG_WARN, KM_LOGC_RELAY, NULL, NULL, "tokens-readable",
-           "%s can be read by everybody: chmod 640", path);
+    KM_LOG(&relay_config_of(r)->env->logger, KM_LOG_WARN, KM_LOGC_RELAY, NULL, NULL,
+           "tokens-readable", "%s can be read by everybody: chmod 640", path);
   }
   rv = rv != 0 ? rv : add_lines(r, path, file.bytes, !secret, add);
   file_free(&file);
@@ -115,7 +115,7 @@ static int read_ids(config_reader *r, const char *key, const char *file_key) {
   rv = rv != 0 ? rv : config_text(r, file_key, &path);
   rv = rv != 0 || list == NULL ? rv : add_items(r, list, add_id);
   rv = rv != 0 || path == NULL ? rv : add_file(r, path, "list of ids", false, add_id);
-  km_relay_access_seal(&r->config->access);
+  km_relay_access_seal(&relay_config_of(r)->access);
   return rv;
 }
 
@@ -133,7 +133,7 @@ static int read_tokens(config_reader *r) {
   r->has_secrets = list != NULL && list->item_count > 0;
   rv = list == NULL ? 0 : add_items(r, list, add_token);
   rv = rv != 0 || path == NULL ? rv : add_file(r, path, "file of tokens", true, add_token);
-  if (rv == 0 && r->config->access.token_count == 0) {
+  if (rv == 0 && relay_config_of(r)->access.token_count == 0) {
     return config_bad(r, "access.shared_token", "there is no token: nobody could get in");
   }
   return rv;
@@ -247,9 +247,9 @@ int config_read_access(config_reader *r) {
   if (rv != 0) {
     return rv;
   }
-  r->config->access.kind = kind;
+  relay_config_of(r)->access.kind = kind;
   if (kind != KM_RELAY_ACCESS_TOKEN && getenv(RELAY_ENV_ACCESS_TOKEN) != NULL) {
-    KM_LOG(&r->config->env->logger, KM_LOG_WARN, KM_LOGC_RELAY, NULL, NULL, "token-unused",
+    KM_LOG(&relay_config_of(r)->env->logger, KM_LOG_WARN, KM_LOGC_RELAY, NULL, NULL, "token-unused",
            RELAY_ENV_ACCESS_TOKEN " is set, but access is %s and not shared_token",
            relay_access_name(kind));
   }

@@ -43,10 +43,9 @@ static cli_result parse(arguments *a, int argc, char **argv, km_errinfo *err) {
 }
 
 static int choose_log(arguments *a, km_errinfo *err) {
-  const char *set = getenv("KM_LOG");
-  const char *filter = a->log != NULL ? a->log : set != NULL && set[0] != '\0' ? set : "info";
+  const char *filter = cli_log_filter(a->log);
   a->relay.logger.sink = km_log_to_stderr;
-  return km_log_filter_parse(&a->relay.logger.filter, filter, err);
+  return km_log_filter_parse(&a->relay.logger.filter, filter != NULL ? filter : "info", err);
 }
 
 static int run(int argc, char **argv) {

@@ -1,15 +1,13 @@
 #include "cmd/relay/relay.h"
 
-#include <keymesh/uv.h>
-#include <signal.h>
 #include <string.h>
 
 #include <keymesh/keymesh.h>
 
-#include "cmd/cli/signals_io.h"
+#include "cmd/cli/service.h"
+#include "cmd/cli/system_io.h"
 #include "cmd/relay/admit.h"
 #include "cmd/relay/report.h"
-#include "cmd/relay/system_io.h"
 #include "holepunch/stun_server_io.h"
 #include "relay/metrics_io.h"
 
@@ -27,12 +25,10 @@ typedef struct relay {
   km_relay_server *server;
   km_stun_server *stun;
   km_relay_metrics_server *metrics;
-  km_timer *reload_timer, *watchdog_timer;
-  uint64_t watchdog_ms;
+  km_timer *reload_timer;
   uint64_t files;       /* descriptors that we may have */
   uint32_t connections; /* as many as wanted, or as they are enough for */
-  uv_signal_t hangup;
-  bool hangup_open, stopping;
+  cli_service service;
 } relay;
 
 #define LOG(r, level, event, ...)                                                                  \
@@ -76,16 +72,10 @@ static bool reload_certificate(relay *r) {
   return true;
 }
 
-static void on_hangup(uv_signal_t *handle, int number) {
-  relay *r = handle->data;
-  (void)number;
-  if (r->stopping) {
-    return;
-  }
-  system_notify_reloading();
+static void on_reload(void *ctx) {
+  relay *r = ctx;
   bool configuration = reload_config(r);
   report_reloaded(r->out, configuration, reload_certificate(r));
-  system_notify("READY=1");
 }
 
 static void on_reload_timer(void *ctx);
@@ -206,10 +196,7 @@ static int start(relay *r, km_errinfo *err) {
 
 static void stop_parts(relay *r) {
   km_timer_cancel(r->reload_timer);
-  km_timer_cancel(r->watchdog_timer);
-  if (r->hangup_open) {
-    uv_close((uv_handle_t *)&r->hangup, NULL);
-  }
+  cli_service_end(&r->service);
   km_relay_metrics_server_free(r->metrics);
   km_stun_server_free(r->stun);
   km_relay_server_free(r->server);
@@ -247,7 +234,7 @@ static void tell_ready(const relay *r) {
   }
   tell_limits(r);
   report_ready(r->out, &info);
-  system_notify("READY=1");
+  cli_service_ready();
 }
 
 /* --- signals --------------------------------------------------------------------------------- */
@@ -259,34 +246,11 @@ static void on_stopped(void *ctx) {
 
 static void on_stop(void *ctx) {
   relay *r = ctx;
-  r->stopping = true;
-  system_notify("STOPPING=1");
   report_stopping(r->out);
   if (r->server == NULL) {
     on_stopped(r);
   } else {
     km_relay_server_shutdown(r->server, r->config.grace_ms, on_stopped, r);
-  }
-}
-
-static int watch_signals(relay *r, km_errinfo *err) {
-  int rv = cli_signals_watch(r->loop, on_stop, r);
-  if (rv == 0 && uv_signal_init(km_loop_uv(r->loop), &r->hangup) == 0) {
-    r->hangup_open = true;
-    r->hangup.data = r;
-    rv = uv_signal_start(&r->hangup, on_hangup, SIGHUP) == 0 ? 0 : KM_ERR_SYSTEM;
-    uv_unref((uv_handle_t *)&r->hangup);
-  }
-  return rv == 0 ? 0 : km_fail(err, rv, "cannot watch for signals");
-}
-
-static void on_watchdog(void *ctx) {
-  relay *r = ctx;
-  r->watchdog_timer = NULL;
-  system_notify("WATCHDOG=1");
-  if (r->watchdog_ms > 0) {
-    /* Without memory for it the system restarts us, as it should. */
-    (void)!km_timer_start(&r->watchdog_timer, r->loop, r->watchdog_ms, on_watchdog, r);
   }
 }
 
@@ -303,21 +267,20 @@ int relay_run(const cli_output *out, const relay_options *o) {
   int status = CLI_EXIT_OK;
   r.env.logger = o->logger;
   int rv = start(&r, &err);
-  rv = rv != 0 ? rv : watch_signals(&r, &err);
+  if (rv == 0) {
+    r.service =
+        (cli_service){.loop = r.loop, .on_stop = on_stop, .on_reload = on_reload, .ctx = &r};
+    rv = cli_service_start(&r.service, &err);
+  }
   if (rv != 0) {
     status = fail(&r, &err);
   } else {
-    r.watchdog_ms = system_watchdog_ms();
-    if (r.watchdog_ms > 0) {
-      on_watchdog(&r);
-    }
     if (r.config.enable_tls && r.config.reload_daily) {
       plan_reload(&r);
     }
     tell_ready(&r);
     (void)km_loop_run(r.loop);
   }
-  cli_signals_stop();
   stop_parts(&r);
   return status;
 }

@@ -67,6 +67,17 @@ static const struct {
     {"RELAY_UNREACHABLE", -503},
     {"RELAY_HTTP", -504},
     {"RELAY_LOST", -505},
+    {"BAD_PACKET", -600},
+    {"BAD_RECORD", -601},
+    {"RECORD_EXPIRED", -602},
+    {"STALE_PACKET", -603},
+    {"SERVER_UNREACHABLE", -604},
+    {"SERVER_HTTP", -605},
+    {"SERVER_TLS", -606},
+    {"DNS", -607},
+    {"STORE", -700},
+    {"STORE_DAMAGED", -701},
+    {"STORE_BUSY", -702},
 };
 
 static void numbers_and_names_are_frozen(void **state) {

@@ -1,7 +1,9 @@
-"""Builds km-bench-load (load/) with the machine's own cargo, once, into a cache outside the tree.
+"""Builds programs of ours in Rust with the machine's own cargo, once, into a cache outside the
+tree: km-bench-load (load/), and others for whom this is a module.
 
-load/pinned.lock is Cargo.lock without the lines that say where a package comes from: that is the
-machine's cargo to know. Versions and checksums are in it, and cargo checks them (--locked).
+In such a folder pinned.lock is Cargo.lock without the lines that say where a package comes from:
+that is the machine's cargo to know. Versions and checksums are in it, and cargo checks them
+(--locked).
 
   KM_CACHE_DIR   where it is put (default: $XDG_CACHE_HOME/keymesh)
 """
@@ -14,7 +16,6 @@ import subprocess
 import sys
 import tempfile
 
-LOAD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "load")
 OLDEST = (1, 91)  # as the iroh crate says
 PROBE = """[package]
 name = "probe"
@@ -82,66 +83,77 @@ def default_source(work, log):
     return source_of(read(os.path.join(probe, "Cargo.lock")))
 
 
-def sources():
-    yield "Cargo.toml"
-    yield "pinned.lock"
-    for name in sorted(os.listdir(os.path.join(LOAD, "src"))):
-        yield os.path.join("src", name)
+class Crate:
+    """Cargo.toml, pinned.lock and src/ in a folder make one program. `name`: of what is in the
+    cache; `other`: a pair of texts, to have something else in pinned.lock."""
+
+    def __init__(self, folder, program, name, other=None):
+        self.folder, self.program, self.name, self.other = folder, program, name, other
+
+    def pinned(self):
+        lock = read(os.path.join(self.folder, "pinned.lock"))
+        if self.other is None:
+            return lock
+        if self.other[0] not in lock:
+            raise Skip(f"pinned.lock has no {self.other[0]!r}")
+        return lock.replace(*self.other)
+
+    def version(self, package):
+        """What is pinned of a package."""
+        return re.search(rf'^name = "{package}"\nversion = "(.*)"$', self.pinned(), re.M)[1]
+
+    def key(self, version):
+        digest = hashlib.sha256(version.encode())
+        digest.update(read(os.path.join(self.folder, "Cargo.toml")).encode())
+        digest.update(self.pinned().encode())
+        for name in sorted(os.listdir(os.path.join(self.folder, "src"))):
+            digest.update(read(os.path.join(self.folder, "src", name)).encode())
+        return digest.hexdigest()[:12]
+
+    def compile_into(self, program, cache, log):
+        """One folder for all builds, so that a change here does not compile 300 crates again."""
+        with tempfile.TemporaryDirectory(dir=cache, prefix=f".{self.name}.") as work:
+            lock = with_source(self.pinned(), default_source(work, log))
+            shutil.copytree(self.folder, work, dirs_exist_ok=True)
+            with open(os.path.join(work, "Cargo.lock"), "w", encoding="utf-8") as file:
+                file.write(lock)
+            target = os.path.join(cache, "bench-target")
+            print(f"== building {self.program}, minutes the first time", file=sys.stderr)
+            if cargo("build", "--release", "--locked", "--target-dir", target, cwd=work,
+                     log=log) != 0:
+                raise Skip("it does not build")
+            os.makedirs(os.path.dirname(program), exist_ok=True)
+            shutil.copy2(os.path.join(target, "release", self.program), program + ".new")
+            os.replace(program + ".new", program)
+
+    def build(self):
+        """The path of the program; Skip where it cannot be had."""
+        version, cache = cargo_version(), cache_dir()
+        program = os.path.join(cache, f"{self.name}-{self.key(version)}", self.program)
+        log_file = os.path.join(cache, f"{self.name}.log")
+        try:
+            os.makedirs(cache, exist_ok=True)
+            # One lock for all of them: they share the folder that cargo builds in.
+            with open(os.path.join(cache, ".bench.lock"), "w", encoding="utf-8") as guard, \
+                    open(log_file, "a+", encoding="utf-8") as log:
+                fcntl.flock(guard, fcntl.LOCK_EX)
+                if not os.path.exists(program):
+                    log.truncate(0)
+                    self.compile_into(program, cache, log)
+        except OSError as error:
+            raise Skip(f"{error.filename or cache}: {error.strerror}") from error
+        except Skip as skip:
+            sys.stderr.writelines(read(log_file).splitlines(keepends=True)[-20:])
+            raise Skip(f"{skip} (all that cargo said: {log_file})") from skip
+        return program
 
 
-def key(version):
-    digest = hashlib.sha256(version.encode())
-    for name in sources():
-        digest.update(read(os.path.join(LOAD, name)).encode())
-    return digest.hexdigest()[:12]
-
-
-def pinned_version(name):
-    found = re.search(rf'^name = "{name}"\nversion = "(.*)"$',
-                      read(os.path.join(LOAD, "pinned.lock")), re.M)
-    return found[1]
-
-
-def compile_into(program, cache, log):
-    """One folder for all builds, so that a change here does not compile 300 crates again."""
-    with tempfile.TemporaryDirectory(dir=cache, prefix=".bench.") as work:
-        lock = with_source(read(os.path.join(LOAD, "pinned.lock")), default_source(work, log))
-        shutil.copytree(LOAD, work, dirs_exist_ok=True)
-        with open(os.path.join(work, "Cargo.lock"), "w", encoding="utf-8") as file:
-            file.write(lock)
-        target = os.path.join(cache, "bench-target")
-        print("== building km-bench-load, minutes the first time", file=sys.stderr)
-        if cargo("build", "--release", "--locked", "--target-dir", target, cwd=work, log=log) != 0:
-            raise Skip("it does not build")
-        os.makedirs(os.path.dirname(program), exist_ok=True)
-        shutil.copy2(os.path.join(target, "release/km-bench-load"), program + ".new")
-        os.replace(program + ".new", program)
-
-
-def build():
-    """The path of the program; Skip where it cannot be had."""
-    version = cargo_version()
-    cache = cache_dir()
-    program = os.path.join(cache, "bench-" + key(version), "km-bench-load")
-    try:
-        os.makedirs(cache, exist_ok=True)
-        with open(os.path.join(cache, ".bench.lock"), "w", encoding="utf-8") as guard, \
-                open(os.path.join(cache, "bench.log"), "a+", encoding="utf-8") as log:
-            fcntl.flock(guard, fcntl.LOCK_EX)
-            if not os.path.exists(program):
-                log.truncate(0)
-                compile_into(program, cache, log)
-    except OSError as error:
-        raise Skip(f"{error.filename or cache}: {error.strerror}") from error
-    except Skip as skip:
-        log = os.path.join(cache, "bench.log")
-        sys.stderr.writelines(read(log).splitlines(keepends=True)[-20:])
-        raise Skip(f"{skip} (all that cargo said: {log})") from skip
-    return program
+LOAD = Crate(os.path.join(os.path.dirname(os.path.abspath(__file__)), "load"), "km-bench-load",
+             "bench")
 
 
 if __name__ == "__main__":
     try:
-        print(build())
+        print(LOAD.build())
     except Skip as skip:
         sys.exit(f"{skip}")

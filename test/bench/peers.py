@@ -117,8 +117,8 @@ def keymesh(bin_dir):
 
 
 def make_load(stack):
-    program = cargo_build.build()
-    about = f"the crate {stack} {cargo_build.pinned_version(stack)}"
+    program = cargo_build.LOAD.build()
+    about = f"the crate {stack} {cargo_build.LOAD.version(stack)}"
     return Pair(stack, about, [program, "server", "--stack", stack],
                 [program, "client", "--stack", stack])
 

@@ -21,6 +21,25 @@ METRICS = {
     "delay": [("p50_us", "p50 us", 1, False), ("p99_us", "p99 us", 1, False)],
     "connect": [("per_second", "a second", 1, True), ("per_cpu_second", "a CPU s", 1, True)],
     "idle": [("bytes_per_client", "KiB a client", 1024, False)],
+    # dns/run
+    **{mode: [("queries_s", "queries/s", 1, True), ("queries_cpu_s", "queries/CPU s", 1, True),
+              ("delay_us", "delay us", 1, False)] for mode in ("dns", "dns_absent", "dns_tcp")},
+    "publish": [("per_second", "a second", 1, True), ("per_cpu_second", "a CPU s", 1, True)],
+    "records": [("bytes_per_record", "bytes in memory", 1, False),
+                ("disk_bytes_per_record", "bytes on disk", 1, False)],
+    # kv/run
+    **{mode: [("per_second", "a second", 1, True), ("per_cpu_second", "a CPU s", 1, True),
+              ("disk_bytes_per_put", "bytes on disk", 1, False)]
+       for mode in ("durable", "batched")},
+    # sync/run
+    **{mode: [("per_second", "a second", 1, True), ("per_cpu_second", "a CPU s", 1, True),
+              ("receiver_per_second", "receiver, a s", 1, True),
+              ("bytes_per_entry", "bytes sent", 1, False)]
+       for mode in ("initial", "initial_others")},
+    **{mode: [("per_second", "a second", 1, True), ("per_cpu_second", "a CPU s", 1, True)]
+       for mode in ("network", "network_others")},
+    **{f"{kind}_{count}": [("times", "x the bound", 1, False), ("bytes", "bytes sent", 1, False)]
+       for kind in ("new", "missing", "updates") for count in (1, 100, 10000)},
 }
 OURS = "km"
 # (mode, member, peer or None for a bound in the member's own unit, the least ratio or the bound)
@@ -31,7 +50,12 @@ AIMS = [("upload", "gbit_s", "bare", 0.9), ("download", "gbit_s", "bare", 0.9),
         ("memory", "server_bytes_per_conn", None, 40 * 1024),
         ("upload", "gbit_s", "plain", 0.95), ("download", "gbit_s", "plain", 0.95),  # punch/run
         ("forward", "packets_s", "plain", 0.8), ("forward", "packets_cpu_s", "iroh", 1),
-        ("delay", "p99_us", None, 1000), ("idle", "bytes_per_client", None, 20 * 1024)]
+        ("delay", "p99_us", None, 1000), ("idle", "bytes_per_client", None, 20 * 1024),
+        *[(mode, "queries_cpu_s", "knot", 1) for mode in ("dns", "dns_absent", "dns_tcp")],
+        ("durable", "per_second", "raw", 0.8), ("batched", "per_second", "raw", 0.8),
+        ("initial", "per_second", "raw", 0.7),
+        *[(f"{kind}_{count}", "times", None, 3)
+          for kind in ("new", "missing", "updates") for count in (1, 100, 10000)]]
 BUSY = 0.5  # load average a core, before the first measurement, from which a warning is due
 
 
@@ -142,7 +166,8 @@ def show_aim(aim, out):
     if aim["peer"]:
         words = f"{aim['value']:.2f} times as good as {aim['peer']}, aim {aim['bound']:.2f}"
     else:
-        factor, unit = (1, "us") if aim["member"].endswith("_us") else (1024, "KiB")
+        units = {"us": (1, "us"), "times": (1, "times the bound")}
+        factor, unit = units.get(aim["member"].rsplit("_", 1)[-1], (1024, "KiB"))
         words = f"{aim['value'] / factor:.1f} {unit}, aim below {aim['bound'] / factor:.0f}"
     out.write(f"{'met   ' if aim['met'] else 'MISSED'} {what}: {words}\n")
 

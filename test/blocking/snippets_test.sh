@@ -9,7 +9,7 @@ tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 flags=(-std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -Wno-unused-parameter -Wno-unused-function
   -Wno-unused-variable -Wno-unused-but-set-variable -fsyntax-only)
-for layer in base holepunch magicsock endpoint; do
+for layer in base holepunch store discovery magicsock endpoint; do
   flags+=(-I"$KM_SOURCE_DIR/$layer/include")
 done
 
@@ -37,11 +37,12 @@ names() {
 extern km_loop *loop; extern km_endpoint *endpoint; extern km_conn *conn; extern km_stream *stream;
 extern km_addr *addr; extern km_endpoint_options opt; extern km_errinfo err; extern int rv;
 extern km_blocking *b; extern km_bconn *c; extern km_bstream *s; extern bool running, closed;
-extern const char *text, *path; extern char *data; extern size_t len, n, taken; extern void *ctx;
+extern km_discovery *discovery; extern const char *text, *path; extern char *data; extern size_t len, n, taken; extern void *ctx;
 extern const km_conn_callbacks my_conn_callbacks; extern const km_stream_callbacks my_callbacks;
 extern uv_loop_t *uv; extern const km_id peer_id;
 extern const km_endpoint_callbacks my_endpoint_callbacks; extern const char *relay_url;
 void tell_others(const km_addr *addr);
+bool find_in_directory(void *directory, const km_id *id, km_addr **ret);
 END
 }
 

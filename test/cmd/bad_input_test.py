@@ -190,7 +190,7 @@ class Files(Case):
             self.skipTest("others cannot run km-node here")
         self.check_sentence(run("node1", "--key-file", path, **nobody), USAGE, path)
         self.check_sentence(run("key", "show", path, **nobody), USAGE, path)
-        self.check_sentence(run("key", "new", "--out", self.path("new"), **nobody), USAGE,
+        self.check_sentence(run("key", "new", "--out", self.path("new"), **nobody), FAILED,
                             self.path("new"))
 
     def test_files_to_send(self):
@@ -201,6 +201,14 @@ class Files(Case):
         os.mkfifo(self.path("fifo"))
         self.check_sentence(run("node2", ID, "--addr", DEAD, "--file", self.path("fifo")), USAGE,
                             "-")
+
+    @unittest.skipUnless(os.path.isdir("/sys/kernel"), "no sysfs here")
+    def test_where_nobody_may_write(self):
+        for words in (["key", "new", "--out", "/sys/kernel/node.key"],
+                      ["init", "/sys/kernel/project"]):
+            result = run(*words)
+            self.check_sentence(result, FAILED, "/sys/kernel/")
+            self.assertNotIn("port", result.err)
 
     def test_qlog_and_keylog(self):
         for option in "--qlog", "--keylog":
@@ -254,7 +262,8 @@ class Network(Case):
         self.assertEqual(result.out, "")
 
     def test_no_address(self):
-        self.check_sentence(run("node2", ID), UNREACHABLE, "--addr")
+        self.check_sentence(run("node2", ID, "--no-discovery"), UNREACHABLE, "--addr")
+        self.check_sentence(run("node2", ID), UNREACHABLE, "nobody knows")
         relay_only = next(t for t in vectors.tickets() if t["name"] == "relay_only")
         self.check_sentence(run("node2", relay_only["ticket"], "--timeout", 1), UNREACHABLE, "relay")
 

@@ -62,7 +62,7 @@ class Words(RelayCase):
         self.assertEqual(listed, told)
 
     def test_the_man_page_has_every_key(self):
-        with open(os.path.join(SOURCE, "cmd/relay/config_read.c"), encoding="utf-8") as file:
+        with open(os.path.join(SOURCE, "cmd/relay/config.c"), encoding="utf-8") as file:
             table = re.search(r"known\[\] = \{(.*?)NULL\}", file.read(), re.S).group(1)
         keys = set(re.findall(r'"([a-z._]+)"', table))
         self.assertGreater(len(keys), 30)

@@ -171,7 +171,7 @@ class Fails(WhyCase):
         result = run("why", absent, "--addr", DEAD, "--timeout", 1)
         self.check_sentence(result, UNREACHABLE, DEAD)
         self.assertEqual(result.out, "")
-        self.check_sentence(run("why", absent), UNREACHABLE, "--addr")
+        self.check_sentence(run("why", absent, "--no-discovery"), UNREACHABLE, "--addr")
 
     def test_other_protocols_and_keys(self):
         server = self.server()

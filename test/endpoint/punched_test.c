@@ -254,6 +254,34 @@ static void a_lossy_way_is_left_for_a_better_one(void **state) {
   world_close(&w);
 }
 
+/* The server, which sends much, checks the path that the client leaves (RFC 9000 section 9.3.3) by
+ * packets that are as long as those for the other. */
+static void what_is_sent_goes_to_the_path_in_use(void **state) {
+  (void)state;
+  enum { TIMES = 4 };
+  const uint64_t endless = (uint64_t)1 << 40;
+  km_endpoint_options opt;
+  options(&opt);
+  opt.pmtud = false;
+  world w;
+  world_open(&w, &opt);
+  for (int i = 0; i < TIMES; i++) {
+    lab_conn *c = dial(&w, w.client, w.server, NULL);
+    LAB_WAIT(&w.l, c->connected == 1);
+    lab_stream *s = lab_stream_open(c, true);
+    lab_stream_send(s, endless, false);
+    LAB_WAIT(&w.l, s->received > 0);
+    (void)ways_mixed();
+    LAB_WAIT(&w.l, kind_of(c) == KM_PATH_DIRECT);
+    uint64_t had = s->received;
+    LAB_WAIT(&w.l, s->received > had + 1000000);
+    assert_int_equal(ways_mixed(), 0);
+    lab_conn_close(c, 0, "");
+    LAB_WAIT(&w.l, c->closed == 1);
+  }
+  world_close(&w);
+}
+
 /* --- what was asked for ---------------------------------------------------------------------- */
 
 /* Of who accepts, against all that who dials does to be direct. */
@@ -448,17 +476,12 @@ static void sockets_bound_anew_while_all_is_silent_are_used(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      T(a_failed_validation_is_tried_again),
-      T(a_one_way_address_does_not_spoil_a_dial),
-      T(a_way_that_became_one_way_is_left),
-      T(a_way_that_lost_its_big_packets_is_left),
-      T(a_lossy_way_is_left_for_a_better_one),
-      T(relay_only_is_never_direct),
-      T(a_renewal_keeps_to_what_was_bound),
-      T(a_liar_keeps_us_from_no_other_peer),
-      T(a_liar_does_not_make_us_talk),
-      T(sockets_can_always_be_bound_anew),
-      T(sockets_bound_anew_while_all_is_silent_are_used),
+      T(a_failed_validation_is_tried_again),   T(a_one_way_address_does_not_spoil_a_dial),
+      T(a_way_that_became_one_way_is_left),    T(a_way_that_lost_its_big_packets_is_left),
+      T(a_lossy_way_is_left_for_a_better_one), T(what_is_sent_goes_to_the_path_in_use),
+      T(relay_only_is_never_direct),           T(a_renewal_keeps_to_what_was_bound),
+      T(a_liar_keeps_us_from_no_other_peer),   T(a_liar_does_not_make_us_talk),
+      T(sockets_can_always_be_bound_anew),     T(sockets_bound_anew_while_all_is_silent_are_used),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

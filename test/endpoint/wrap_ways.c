@@ -1,6 +1,9 @@
 #include "test/endpoint/wrap_ways.h"
 
+#include <string.h>
+
 #include "base/udp_addr.h"
+#include "endpoint/cid_table.h"
 #include "holepunch/disco_box.h"
 #include "holepunch/mapping_life.h"
 #include "magicsock/magicsock_impl.h"
@@ -14,6 +17,7 @@ static struct {
   void *watch_ctx;
   bool expire;
   unsigned expired;
+  unsigned mixed;
 } ways;
 
 /* Whose box it is; a box may come to lie where an older one was. */
@@ -48,6 +52,31 @@ void __wrap_km_socket_send(km_socket *s, const km_udp_tx *tx, km_path *path) {
       __real_km_socket_send(s, &one, path);
     }
   }
+}
+
+/* --- batches --------------------------------------------------------------------------------- */
+
+void __real_km_magicsock_send(km_magicsock *ms, km_path *path, const uint8_t *data, size_t len,
+                              size_t segment, uint8_t ecn);
+void __wrap_km_magicsock_send(km_magicsock *ms, km_path *path, const uint8_t *data, size_t len,
+                              size_t segment, uint8_t ecn);
+
+unsigned ways_mixed(void) {
+  unsigned mixed = ways.mixed;
+  ways.mixed = 0;
+  return mixed;
+}
+
+void __wrap_km_magicsock_send(km_magicsock *ms, km_path *path, const uint8_t *data, size_t len,
+                              size_t segment, uint8_t ecn) {
+  const uint8_t long_header = 0x80;
+  for (size_t at = segment; (*data & long_header) == 0 && at < len; at += segment) {
+    if (memcmp(data + 1, data + at + 1, KM_CID_LEN) != 0) {
+      ways.mixed++;
+      break;
+    }
+  }
+  __real_km_magicsock_send(ms, path, data, len, segment, ecn);
 }
 
 /* --- disco ----------------------------------------------------------------------------------- */

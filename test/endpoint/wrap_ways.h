@@ -1,6 +1,7 @@
 /* Places where tests get between the library and what is between two endpoints, by the linker's
- * --wrap, so that the product has no door for it: datagrams on their way into the kernel, disco
- * messages before they are sealed, what is known of the lives of NAT mappings. */
+ * --wrap, so that the product has no door for it: datagrams on their way into the kernel, batches
+ * on theirs to a path, disco messages before they are sealed, what is known of the lives of NAT
+ * mappings. */
 #ifndef KM_TEST_ENDPOINT_WRAP_WAYS_H
 #define KM_TEST_ENDPOINT_WRAP_WAYS_H
 
@@ -21,5 +22,9 @@ void ways_watch_disco(ways_disco_fn watch, void *ctx);
 void ways_expire(bool on);
 /* How often this was said since then. */
 unsigned ways_expired(void);
+
+/* Every path has a connection id of its own. How often packets of several were sent together since
+ * this was asked last. */
+unsigned ways_mixed(void);
 
 #endif /* KM_TEST_ENDPOINT_WRAP_WAYS_H */

@@ -31,6 +31,8 @@ for module in $(sed -n 's/^Requires.private: *//p' "$pc/keymesh.pc" | tr ',' ' '
     libsodium) package=libsodium-dev ;;
     libuv) package=libuv1-dev ;;
     miniupnpc) package=libminiupnpc-dev ;;
+    sqlite3) package=libsqlite3-dev ;;
+    libcjson) package=libcjson-dev ;;
     *) fail "which package has the module $module of keymesh.pc?" ;;
   esac
   [[ ", $depends," == *", $package"[,\ ]* ]] ||

@@ -13,10 +13,10 @@ if [ "${1:-}" = --peer ]; then
   shift 2
 fi
 if [ "${1:-}" = --iroh-relay ]; then
-  KM_IROH_RELAY=$("$here/iroh_relay.sh") || exit $?
+  KM_IROH_RELAY=$("$here/crate.sh" iroh-relay) || exit $?
   export KM_IROH_RELAY
   # The last that spoke version 1 of the protocol only.
-  if KM_IROH_RELAY_V1=$("$here/iroh_relay.sh" 0.96.1); then
+  if KM_IROH_RELAY_V1=$("$here/crate.sh" iroh-relay 0.96.1); then
     export KM_IROH_RELAY_V1
   fi
   shift

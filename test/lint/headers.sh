@@ -9,8 +9,8 @@ case $cc in
   *) cxx=$(dirname "$cc")/c++ ;;
 esac
 includes=()
-for dir in base holepunch magicsock endpoint; do
-  [ ! -d "$dir/include" ] || includes+=("-I$dir/include")
+for dir in */include/keymesh; do
+  includes+=("-I${dir%/keymesh}")
 done
 warnings=(-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror)
 

@@ -12,7 +12,7 @@ tool=$(command -v clang-tidy-14 || command -v clang-tidy) || {
   exit 1
 }
 if [ $# = 0 ]; then
-  mapfile -t files < <(own_c_files | grep -E '^(base|holepunch|relay|magicsock|endpoint|cmd)/.*\.c$' |
+  mapfile -t files < <(own_c_files | grep -E '^(base|holepunch|relay|store|discovery|magicsock|endpoint|cmd)/.*\.c$' |
     while read -r file; do
       ! grep -q "/$file\"" "$build/compile_commands.json" || printf '%s\n' "$file"
     done)

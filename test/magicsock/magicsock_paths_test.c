@@ -308,6 +308,100 @@ static void mixed_is_limited_and_cleans_up(void **state) {
   node_close(&n);
 }
 
+static size_t received(int fd) {
+  uint8_t got[100];
+  size_t count = 0;
+  while (recv(fd, got, sizeof got, MSG_DONTWAIT) > 0) {
+    count++;
+  }
+  return count;
+}
+
+/* Nobody vouches for the second one. */
+static void a_candidate_may_have_an_allowance(void **state) {
+  (void)state;
+  enum { ALLOWANCE = 5, LEN = 40 };
+  node n;
+  node_options o = on("127.0.0.1:0");
+  km_udp_addr at[3];
+  km_path_key keys[3];
+  int fd[3];
+  uint8_t data[2 * LEN];
+  km_path *mixed;
+  node_open(&n, &o);
+  for (int i = 0; i < 3; i++) {
+    fd[i] = raw_open("127.0.0.1:0", &at[i]);
+    assert_int_equal(km_magicsock_key(n.ms, &at[i], &keys[i]), 0);
+  }
+  assert_int_equal(km_mixed_new(n.ms, keys, 1, &mixed), 0);
+  assert_int_equal(km_mixed_add_stranger(n.ms, mixed, &keys[1], ALLOWANCE), 0);
+  assert_int_equal(km_mixed_allowance(mixed, &keys[0]), KM_MIXED_UNLIMITED);
+  assert_int_equal(km_mixed_allowance(mixed, &keys[1]), ALLOWANCE);
+  km_mixed_grows(n.ms, mixed, true);
+  packets_fill(data, sizeof data, LEN, 0);
+  for (int i = 0; i < 4; i++) { /* two packets each time */
+    km_magicsock_send(n.ms, mixed, data, sizeof data, LEN, 0);
+  }
+  assert_int_equal(received(fd[0]), 8);
+  assert_int_equal(received(fd[1]), 4); /* a batch goes there whole or not at all */
+  assert_int_equal(km_mixed_allowance(mixed, &keys[1]), 1);
+  /* What a later one is sent at once counts too. */
+  assert_int_equal(km_mixed_add_stranger(n.ms, mixed, &keys[2], 3), 0);
+  assert_int_equal(received(fd[2]), 2);
+  assert_int_equal(km_mixed_allowance(mixed, &keys[2]), 1);
+  km_mixed_allow(mixed, &keys[1], KM_MIXED_UNLIMITED);
+  km_magicsock_send(n.ms, mixed, data, sizeof data, LEN, 0);
+  assert_int_equal(received(fd[1]), 2);
+  assert_int_equal(received(fd[2]), 0);
+  assert_true(km_mixed_remove(n.ms, mixed, &keys[2]));
+  assert_false(km_mixed_remove(n.ms, mixed, &keys[2]));
+  assert_int_equal(km_mixed_count(mixed), 2);
+  km_mixed_answered(mixed, km_mixed_candidate(mixed, &keys[1]));
+  assert_false(km_mixed_remove(n.ms, mixed, &keys[1])); /* the one that answered stays */
+  km_path_unref(n.ms, mixed);
+  assert_int_equal(km_magicsock_path_count(n.ms), 0);
+  for (int i = 0; i < 3; i++) {
+    close(fd[i]);
+  }
+  node_close(&n);
+}
+
+/* Of all mixed paths together. */
+static void strangers_are_sent_so_much_a_second(void **state) {
+  (void)state;
+  enum { LEN = 40, MORE = 200 };
+  node n;
+  node_options o = on("127.0.0.1:0");
+  km_udp_addr at;
+  km_path_key key;
+  uint8_t data[LEN];
+  km_path *mixed[2];
+  size_t count = 0;
+  node_open(&n, &o);
+  int fd = raw_open("127.0.0.1:0", &at);
+  assert_int_equal(km_magicsock_key(n.ms, &at, &key), 0);
+  for (int i = 0; i < 2; i++) {
+    assert_int_equal(km_mixed_new(n.ms, NULL, 0, &mixed[i]), 0);
+    assert_int_equal(km_mixed_add_stranger(n.ms, mixed[i], &key, 2 * KM_STRANGERS_BURST), 0);
+  }
+  packet_fill(data, sizeof data, 0);
+  km_ts begin = km_clock_now();
+  for (int i = 0; i < KM_STRANGERS_BURST / 2 + MORE; i++) {
+    for (int k = 0; k < 2; k++) {
+      km_magicsock_send(n.ms, mixed[k], data, sizeof data, sizeof data, 0);
+      count += received(fd);
+    }
+  }
+  uint64_t since = (km_clock_now() - begin) * KM_STRANGERS_PER_SECOND / KM_NS_PER_S;
+  assert_true(count >= KM_STRANGERS_BURST);
+  assert_true(count <= KM_STRANGERS_BURST + since + 1);
+  for (int k = 0; k < 2; k++) {
+    km_path_unref(n.ms, mixed[k]);
+  }
+  close(fd);
+  node_close(&n);
+}
+
 static int run(const char *name, const km_udp_driver *with) {
   driver = with;
 #define T(name) cmocka_unit_test_setup_teardown(name, node_setup, node_teardown)
@@ -320,6 +414,8 @@ static int run(const char *name, const km_udp_driver *with) {
       T(a_socket_may_be_left_while_it_is_read),
       T(mixed_goes_everywhere_until_one_answers),
       T(mixed_is_limited_and_cleans_up),
+      T(a_candidate_may_have_an_allowance),
+      T(strangers_are_sent_so_much_a_second),
   };
   return cmocka_run_group_tests_name(name, tests, NULL, NULL);
 }

@@ -172,7 +172,7 @@ static size_t homes_of(const node *n) {
 
 static km_path_key key_to(node *n, const char *url, const km_id *peer) {
   km_path_key key;
-  assert_int_equal(km_relays_key(n->r, url, peer, &key), 0);
+  assert_int_equal(km_relays_key(n->r, url, peer, false, &key), 0);
   return key;
 }
 
@@ -359,12 +359,42 @@ static void sixty_four_relays_are_known_at_most(void **state) {
     key = key_to(&n, url, &peer);
     km_relays_ref(n.r, key.relay);
   }
-  assert_int_equal(km_relays_key(n.r, "http://127.0.0.1:9999/", &peer, &key), KM_ERR_LIMIT);
+  assert_int_equal(km_relays_key(n.r, "http://127.0.0.1:9999/", &peer, false, &key), KM_ERR_LIMIT);
   key = key_to(&n, "http://127.0.0.1:7/", &peer);
   km_relays_unref(n.r, key.relay);
   clock_forward(61 * KM_NS_PER_S);
   WAIT_FOR(km_relays_url(n.r, key.relay) == NULL);
   assert_int_equal(key_to(&n, "http://127.0.0.1:9999/", &peer).relay, key.relay);
+  node_close(&n);
+}
+
+/* What some unproven answer names takes no places of others, and is not kept. */
+static void relays_of_strangers_have_a_share(void **state) {
+  (void)state;
+  node n;
+  km_path_key key;
+  char url[64];
+  km_id peer = {.bytes = {1}};
+  uint16_t first = 0;
+  node_open(&n, NULL, 0);
+  for (int i = 0; i < KM_RELAYS_MAX_STRANGERS; i++) {
+    (void)snprintf(url, sizeof url, "http://127.0.0.1:%d/", i + 1);
+    assert_int_equal(km_relays_key(n.r, url, &peer, true, &key), 0);
+    km_relays_ref(n.r, key.relay);
+    first = i == 0 ? key.relay : first;
+  }
+  assert_int_equal(km_relays_key(n.r, "http://127.0.0.1:99/", &peer, true, &key), KM_ERR_LIMIT);
+  key = key_to(&n, "http://127.0.0.1:99/", &peer); /* not of a stranger */
+  /* One that somebody vouches for is none any more: there is room for another. */
+  assert_int_equal(key_to(&n, "http://127.0.0.1:1/", &peer).relay, first);
+  assert_int_equal(km_relays_key(n.r, "http://127.0.0.1:98/", &peer, true, &key), 0);
+  /* Asked for and not taken: its place is free at once. */
+  assert_int_equal(km_relays_key(n.r, "http://127.0.0.1:97/", &peer, true, &key), 0);
+  km_relays_ref(n.r, key.relay);
+  uint16_t last = key.relay;
+  assert_int_equal(send_batch(&n, &key, 1, 1), 0); /* a connection is being made */
+  km_relays_unref(n.r, last);
+  WAIT_FOR(km_relays_url(n.r, last) == NULL); /* not after a minute */
   node_close(&n);
 }
 
@@ -604,6 +634,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(packets_wait_three_seconds, setup, teardown),
       cmocka_unit_test_setup_teardown(a_relay_of_others_is_left_when_it_is_idle, setup, teardown),
       cmocka_unit_test_setup_teardown(sixty_four_relays_are_known_at_most, setup, teardown),
+      cmocka_unit_test_setup_teardown(relays_of_strangers_have_a_share, setup, teardown),
       cmocka_unit_test_setup_teardown(mapped_addresses_are_stable_and_secret, setup, teardown),
       cmocka_unit_test_setup_teardown(one_server_is_one_relay_however_it_is_written, setup,
                                       teardown),

@@ -94,6 +94,135 @@ static void the_handshake_is_within_them(void **state) {
   assert_non_null(strstr(t->core.why.text, "handshake"));
 }
 
+/* --- far away -------------------------------------------------------------------------------- */
+
+static void patience_has_bounds(void **state) {
+  (void)state;
+  assert_int_equal(km_relay_patience(5 * S, 3, 0, 45 * S), 5 * S);
+  assert_int_equal(km_relay_patience(5 * S, 3, 1 * S, 45 * S), 5 * S);
+  assert_int_equal(km_relay_patience(5 * S, 3, 2 * S, 45 * S), 6 * S);
+  assert_int_equal(km_relay_patience(5 * S, 3, 15 * S, 45 * S), 45 * S);
+  assert_int_equal(km_relay_patience(5 * S, 3, 16 * S, 45 * S), 45 * S);
+  assert_int_equal(km_relay_patience(5 * S, 3, UINT64_MAX, 45 * S), 45 * S);
+  assert_int_equal(km_relay_patience(60 * S, 3, UINT64_MAX, 45 * S), 60 * S); /* as configured */
+}
+
+/* TCP, TLS, the upgrade and the login take 9 s each. */
+static void who_answers_slowly_has_three_times_as_long_again(void **state) {
+  core_test *t = *state;
+  uint8_t challenge[17] = {KM_RELAY_SERVER_CHALLENGE, 1};
+  take_todo(&t->core);
+  assert_int_equal(km_relay_core_round_trip(&t->core), 0);
+  for (km_ts now = 109 * S; now <= 118 * S; now += 9 * S) {
+    km_relay_core_answered(&t->core, now);
+    assert_int_equal(km_relay_core_deadline(&t->core), now + 27 * S);
+    km_relay_core_timer(&t->core, now + 27 * S - 1);
+    assert_int_equal(t->core.state, KM_RELAY_CLIENT_CONNECTING);
+    assert_int_equal(km_relay_core_round_trip(&t->core), 9 * S);
+  }
+  km_relay_core_upgraded(&t->core, 127 * S, KM_RELAY_V2);
+  give(&t->core, 127 * S, challenge, sizeof challenge);
+  assert_int_equal(km_relay_core_deadline(&t->core), 154 * S);
+  give(&t->core, 136 * S, "\x02", 1);
+  assert_int_equal(t->core.state, KM_RELAY_CLIENT_CONNECTED);
+  assert_int_equal(km_relay_core_deadline(&t->core), 163 * S); /* for the first pong */
+}
+
+static void who_stops_answering_is_given_up(void **state) {
+  core_test *t = *state;
+  take_todo(&t->core);
+  km_relay_core_answered(&t->core, 109 * S);
+  km_relay_core_timer(&t->core, 136 * S);
+  assert_int_equal(t->core.state, KM_RELAY_CLIENT_WAITING);
+  assert_non_null(strstr(t->core.why.text, "within 36 s"));
+}
+
+/* What hangs after quick answers costs no more than before. */
+static void quick_answers_give_no_more_time(void **state) {
+  core_test *t = *state;
+  take_todo(&t->core);
+  km_relay_core_answered(&t->core, 100 * S + 100 * MS);
+  km_relay_core_answered(&t->core, 100 * S + 300 * MS);
+  km_relay_core_upgraded(&t->core, 100 * S + 400 * MS, KM_RELAY_V2);
+  assert_int_equal(km_relay_core_deadline(&t->core), 110 * S);
+}
+
+static void an_attempt_is_over_after_ninety_seconds(void **state) {
+  core_test *t = *state;
+  take_todo(&t->core);
+  for (km_ts now = 109 * S; now < 190 * S; now += 9 * S) {
+    km_relay_core_answered(&t->core, now);
+    assert_in_range(km_relay_core_deadline(&t->core), now + 1, 190 * S);
+  }
+  km_relay_core_timer(&t->core, 190 * S);
+  assert_int_equal(t->core.state, KM_RELAY_CLIENT_WAITING);
+}
+
+/* The next attempt; gives back when it began. */
+static km_ts try_again(km_relay_core *c) {
+  km_ts now = km_relay_core_deadline(c);
+  km_relay_core_timer(c, now);
+  assert_int_equal(c->state, KM_RELAY_CLIENT_CONNECTING);
+  take_todo(c);
+  return now;
+}
+
+static void after_silence_the_first_answer_has_longer(void **state) {
+  core_test *t = *state;
+  km_relay_core *c = &t->core;
+  km_relay_core_timer(c, 110 * S);
+  assert_non_null(strstr(c->why.text, "within 10 s"));
+  for (int i = 0; i < 3; i++) {
+    km_ts began = try_again(c);
+    assert_int_equal(km_relay_core_deadline(c), began + 20 * S);
+    km_relay_core_timer(c, began + 20 * S);
+    assert_non_null(strstr(c->why.text, "within 20 s"));
+  }
+  km_ts began = try_again(c);
+  km_relay_core_answered(c, began + 15 * S);
+  assert_int_equal(km_relay_core_deadline(c), began + 60 * S);
+  km_relay_core_lost(c, began + 20 * S, &lost);
+  began = try_again(c); /* it is known to be far */
+  assert_int_equal(km_relay_core_deadline(c), began + 20 * S);
+  km_relay_core_answered(c, began + 1 * MS); /* it is not any more */
+  assert_int_equal(km_relay_core_deadline(c), began + 10 * S);
+  km_relay_core_lost(c, began + 2 * MS, &lost);
+  began = try_again(c);
+  assert_int_equal(km_relay_core_deadline(c), began + 10 * S);
+}
+
+static void a_refusal_is_no_silence(void **state) {
+  core_test *t = *state;
+  take_todo(&t->core);
+  km_relay_core_lost(&t->core, 109 * S, &refused);
+  km_ts began = try_again(&t->core);
+  assert_int_equal(km_relay_core_deadline(&t->core), began + 10 * S);
+}
+
+static void another_network_may_be_nearer(void **state) {
+  core_test *t = *state;
+  km_relay_core_timer(&t->core, 110 * S);
+  km_relay_core_network_changed(&t->core, 111 * S, false);
+  assert_int_equal(km_relay_core_deadline(&t->core), 121 * S);
+}
+
+static void pongs_have_three_round_trips(void **state) {
+  core_test *t = *state;
+  km_relay_core *c = &t->core;
+  connect_at(c, 101 * S);
+  answer_ping(c, 105 * S);
+  km_relay_core_timer(c, 120 * S);
+  assert_int_equal(km_relay_core_deadline(c), 132 * S); /* 4 s each */
+  answer_ping(c, 130 * S);
+  km_relay_core_timer(c, 145 * S);
+  assert_int_equal(km_relay_core_deadline(c), 175 * S);
+  answer_ping(c, 165 * S);
+  km_relay_core_network_changed(c, 170 * S, false);
+  assert_int_equal(km_relay_core_deadline(c), 215 * S); /* 20 s each would be a minute */
+  km_relay_core_timer(c, 215 * S);
+  assert_int_equal(c->state, KM_RELAY_CLIENT_WAITING);
+}
+
 static void messages_before_the_upgrade_are_not_read(void **state) {
   core_test *t = *state;
   take_todo(&t->core);
@@ -376,6 +505,15 @@ int main(void) {
       CORE_TEST(dials_at_once),
       CORE_TEST(an_attempt_has_ten_seconds),
       CORE_TEST(the_handshake_is_within_them),
+      cmocka_unit_test(patience_has_bounds),
+      CORE_TEST(who_answers_slowly_has_three_times_as_long_again),
+      CORE_TEST(who_stops_answering_is_given_up),
+      CORE_TEST(quick_answers_give_no_more_time),
+      CORE_TEST(an_attempt_is_over_after_ninety_seconds),
+      CORE_TEST(after_silence_the_first_answer_has_longer),
+      CORE_TEST(a_refusal_is_no_silence),
+      CORE_TEST(another_network_may_be_nearer),
+      CORE_TEST(pongs_have_three_round_trips),
       CORE_TEST(messages_before_the_upgrade_are_not_read),
       CORE_TEST(waits_longer_each_time),
       CORE_TEST(comes_back_at_once_after_a_connection_that_worked),

@@ -132,7 +132,7 @@ km_id lab_peer(void);
 
 #define LAB_WAIT_FOR(condition)                                                                    \
   do {                                                                                             \
-    km_ts wait_end_ = km_clock_now() + 30 * KM_NS_PER_S;                                           \
+    km_ts wait_end_ = km_clock_now() + 120 * KM_NS_PER_S;                                          \
     while (!(condition) && km_clock_now() < wait_end_) {                                           \
       km_loop_run_once(lab_loop, 50);                                                              \
     }                                                                                              \

@@ -527,6 +527,26 @@ static void silence_is_pinged_and_then_cut(void **state) {
   leave(&a);
 }
 
+/* The pong of a client that is far away, and what it is waited for at most. */
+static void far_clients_have_longer(void **state) {
+  (void)state;
+  km_switch_client a;
+  const uint64_t round_trips[] = {10 * KM_NS_PER_S, 100 * KM_NS_PER_S};
+  const uint64_t waits[] = {30 * KM_NS_PER_S, 45 * KM_NS_PER_S};
+  for (size_t i = 0; i < 2; i++) {
+    enter(&a, 1);
+    km_relay_ping_expect(&a.ping, round_trips[i]);
+    km_ts at = km_switchboard_deadline(&a);
+    assert_true(km_switchboard_tick(&sb, &a, at));
+    expect(&a, KM_RELAY_PING);
+    km_ts lost = km_switchboard_deadline(&a);
+    assert_int_equal(lost, at + waits[i]);
+    assert_true(km_switchboard_tick(&sb, &a, lost - 1));
+    assert_false(km_switchboard_tick(&sb, &a, lost));
+    leave(&a);
+  }
+}
+
 static void an_answer_or_any_word_keeps_it(void **state) {
   (void)state;
   km_switch_client a;
@@ -655,6 +675,7 @@ int main(void) {
       TEST(many_clients_are_all_found),
       TEST(pings_are_answered),
       TEST(silence_is_pinged_and_then_cut),
+      TEST(far_clients_have_longer),
       TEST(an_answer_or_any_word_keeps_it),
       TEST(a_rate_is_kept_and_told_once),
       TEST(everybody_is_told_of_a_restart),

@@ -87,11 +87,13 @@ endfunction()
 # Archives that we built go into libkeymesh; packages of the system stay outside and are named in
 # keymesh.pc.
 set(KM_BUNDLED_ARCHIVES "")
-set(KM_PC_REQUIRES "libsodium libuv")
+set(KM_PC_REQUIRES "libsodium libuv sqlite3 libcjson")
 
 km_dep_system(sodium libsodium)
 km_dep_system(uv libuv)
 km_dep_system(cjson libcjson)
+km_dep_system(sqlite sqlite3)
+km_dep_system(yaml yaml-0.1)
 if(KM_TESTS)
   km_dep_system(cmocka cmocka)
 endif()
@@ -112,6 +114,34 @@ if(KM_UPNP)
     message(STATUS "miniupnpc >= ${miniupnpc_min} not found: no port mapping by UPnP. "
       "On Debian and its relatives: apt-get install ${miniupnpc_debian}")
   endif()
+endif()
+
+# Without it, the shell of km-node has no history and no completion.
+add_library(km_libedit INTERFACE)
+add_library(km_dep::libedit ALIAS km_libedit)
+km_lock_read(libedit)
+pkg_check_modules(KM_LIBEDIT IMPORTED_TARGET GLOBAL QUIET libedit>=${libedit_min})
+if(KM_LIBEDIT_FOUND)
+  message(STATUS "libedit ${KM_LIBEDIT_VERSION}: system package")
+  target_link_libraries(km_libedit INTERFACE PkgConfig::KM_LIBEDIT)
+  target_compile_definitions(km_libedit INTERFACE KM_WITH_LIBEDIT)
+else()
+  message(STATUS "libedit >= ${libedit_min} not found: a shell without history and completion. "
+    "On Debian and its relatives: apt-get install ${libedit_debian}")
+endif()
+
+# Without it, km-node prints no QR codes.
+add_library(km_qrencode INTERFACE)
+add_library(km_dep::qrencode ALIAS km_qrencode)
+km_lock_read(qrencode)
+pkg_check_modules(KM_QRENCODE IMPORTED_TARGET GLOBAL QUIET libqrencode>=${qrencode_min})
+if(KM_QRENCODE_FOUND)
+  message(STATUS "libqrencode ${KM_QRENCODE_VERSION}: system package")
+  target_link_libraries(km_qrencode INTERFACE PkgConfig::KM_QRENCODE)
+  target_compile_definitions(km_qrencode INTERFACE KM_WITH_QRENCODE)
+else()
+  message(STATUS "libqrencode >= ${qrencode_min} not found: no QR codes. "
+    "On Debian and its relatives: apt-get install ${qrencode_debian}")
 endif()
 
 add_library(km_wolfssl INTERFACE)
@@ -172,6 +202,27 @@ endif()
 list(PREPEND KM_BUNDLED_ARCHIVES ${km_lws_prefix}/lib/libwebsockets.a)
 target_include_directories(km_lws SYSTEM INTERFACE ${km_lws_prefix}/include)
 target_link_libraries(km_lws INTERFACE ${km_lws_prefix}/lib/libwebsockets.a km_wolfssl)
+
+# DNS: its resolver, and its codec for packets of our own. Distributions with an older one get ours.
+add_library(km_cares INTERFACE)
+add_library(km_dep::cares ALIAS km_cares)
+km_lock_read(cares)
+if(NOT KM_DEPS STREQUAL "BUILD")
+  pkg_check_modules(KM_CARES IMPORTED_TARGET GLOBAL QUIET libcares>=${cares_min})
+endif()
+if(KM_CARES_FOUND)
+  message(STATUS "c-ares ${KM_CARES_VERSION}: system package")
+  target_link_libraries(km_cares INTERFACE PkgConfig::KM_CARES)
+  string(APPEND KM_PC_REQUIRES " libcares")
+elseif(KM_DEPS STREQUAL "SYSTEM")
+  message(FATAL_ERROR "KM_DEPS=SYSTEM, but there is no libcares >= ${cares_min}")
+else()
+  km_dep_build(cares km_cares_prefix)
+  list(APPEND KM_BUNDLED_ARCHIVES ${km_cares_prefix}/lib/libcares.a)
+  target_compile_definitions(km_cares INTERFACE CARES_STATICLIB)
+  target_include_directories(km_cares SYSTEM INTERFACE ${km_cares_prefix}/include)
+  target_link_libraries(km_cares INTERFACE ${km_cares_prefix}/lib/libcares.a Threads::Threads)
+endif()
 
 # BLAKE3: the library where there is one, else its C source, which Debian 12 ships for Rust programs.
 # The few hundred bytes that we hash need none of its vector code.

@@ -17,6 +17,8 @@ if(km_programs)
 endif()
 file(GLOB km_man_pages CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/docs/man/*.1)
 install(FILES ${km_man_pages} DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+file(GLOB km_man_files CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/docs/man/*.5)
+install(FILES ${km_man_files} DESTINATION ${CMAKE_INSTALL_MANDIR}/man5)
 install(FILES LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
 # Relative, so that it holds wherever the tree is installed or packaged to.
@@ -45,7 +47,7 @@ set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_SECTION net)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
 # keymesh.pc names them, and pkg-config wants to see them whether or not they are linked.
-set(CPACK_DEBIAN_PACKAGE_DEPENDS "libsodium-dev, libuv1-dev")
+set(CPACK_DEBIAN_PACKAGE_DEPENDS "libsodium-dev, libuv1-dev, libsqlite3-dev, libcjson-dev")
 if(km_with_miniupnpc)
   string(APPEND CPACK_DEBIAN_PACKAGE_DEPENDS ", libminiupnpc-dev")
 endif()

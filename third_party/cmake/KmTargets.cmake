@@ -1,13 +1,15 @@
 # The code base as targets: one object library a folder, the libraries made of them, the programs.
 
 # Layers, lowest first. A module sees the public headers of its own layer and of those below it.
-set(KM_LAYERS base holepunch relay magicsock endpoint)
+set(KM_LAYERS base holepunch relay store discovery magicsock endpoint)
 set(km_common_deps km_dep::sodium km_dep::uv)
 set(km_base_deps ${km_common_deps} km_dep::lws) # for io/lws_io.c
 set(km_holepunch_deps ${km_common_deps} km_dep::miniupnpc)
 set(km_relay_deps ${km_common_deps} km_dep::lws km_dep::wolfssl km_dep::blake3)
+set(km_store_deps ${km_common_deps} km_dep::sqlite km_dep::cjson)
+set(km_discovery_deps ${km_common_deps} km_dep::cares km_dep::lws km_dep::wolfssl)
 set(km_magicsock_deps ${km_common_deps})
-set(km_endpoint_deps ${km_common_deps} km_dep::ngtcp2 km_dep::wolfssl)
+set(km_endpoint_deps ${km_common_deps} km_dep::ngtcp2 km_dep::wolfssl km_dep::cjson)
 
 # km_missing(result source...): the first source that does not exist. A listed source that is not
 # there is left out with a warning, so that a module can be written step by step; .ci/run makes it an
@@ -67,8 +69,8 @@ function(km_add_libraries)
   foreach(module IN LISTS modules)
     list(APPEND objects $<TARGET_OBJECTS:${module}>)
   endforeach()
-  set(deps km_dep::lws km_dep::ngtcp2 km_dep::wolfssl km_dep::blake3 km_dep::sodium km_dep::uv
-    km_dep::miniupnpc Threads::Threads m)
+  set(deps km_dep::lws km_dep::ngtcp2 km_dep::wolfssl km_dep::blake3 km_dep::cares
+    km_dep::sqlite km_dep::cjson km_dep::sodium km_dep::uv km_dep::miniupnpc Threads::Threads m)
   set(public_includes "")
   foreach(layer IN LISTS KM_LAYERS)
     list(APPEND public_includes $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/${layer}/include>)
@@ -76,6 +78,7 @@ function(km_add_libraries)
 
   # For our programs and tests: all objects, all headers, all dependencies.
   add_library(km_archive STATIC ${objects})
+  target_link_libraries(km_archive INTERFACE ${deps}) # they stand behind it, whatever else is linked
   add_library(km_internal INTERFACE)
   target_link_libraries(km_internal INTERFACE km_archive ${deps})
   target_include_directories(km_internal INTERFACE ${PROJECT_SOURCE_DIR} ${public_includes})

@@ -4,7 +4,7 @@
 recipe_seconds=15
 recipe_tools='cmake make patch'
 recipe_provides=lib/libngtcp2_crypto_wolfssl.a
-recipe_patches=ngtcp2-go-back.patch
+recipe_patches='ngtcp2-go-back.patch ngtcp2-moved-path.patch'
 
 recipe_build() { # $1: source folder, $2: prefix; the working directory is empty and ours
   local wolfssl=()

@@ -134,7 +134,8 @@ KM_EXPORT int km_secret_key_format(const km_secret_key *key, km_key_form form, c
  * Reads a key file (any form that km_secret_key_parse takes, one trailing newline allowed).
  *
  * The file must be a regular file of at most 4,096 bytes that only its owner may read; it is
- * checked after opening, so that the file checked is the file read.
+ * checked after opening, so that the file checked is the file read. A sealed file gives
+ * KM_ERR_BAD_KEY_FILE: see km_secret_key_is_sealed.
  *
  * @return 0, KM_ERR_FILE_NOT_FOUND, KM_ERR_PERMISSION, KM_ERR_KEY_FILE_MODE, KM_ERR_BAD_KEY_FILE,
  *   KM_ERR_IO or KM_ERR_NOMEM
@@ -151,6 +152,32 @@ KM_EXPORT KM_NODISCARD int km_secret_key_load(km_secret_key **ret, const char *p
  */
 KM_EXPORT KM_NODISCARD int km_secret_key_save(const km_secret_key *key, const char *path,
                                               km_errinfo *err);
+
+/**
+ * Writes a new key file as km_secret_key_save does, but sealed: whoever wants the key needs the
+ * passphrase too (Argon2id over 256 MiB, XChaCha20-Poly1305). Takes about a second and that memory.
+ *
+ * @param passphrase  any bytes; wipe them after use. Nobody can help who forgets them
+ * @param len         1 to 1,024
+ * @return as km_secret_key_save, or KM_ERR_INVALID (no passphrase, or one too long)
+ */
+KM_EXPORT KM_NODISCARD int km_secret_key_save_sealed(const km_secret_key *key, const char *path,
+                                                     const char *passphrase, size_t len,
+                                                     km_errinfo *err);
+
+/**
+ * Reads a sealed key file, under the rules of km_secret_key_load. What the file asks for is
+ * bounded: 1 GiB and 16 passes over it.
+ *
+ * @return as km_secret_key_load (KM_ERR_BAD_KEY_FILE also for a file that is not sealed), or
+ *   KM_ERR_CRYPTO when the passphrase does not open it, or KM_ERR_INVALID as above
+ */
+KM_EXPORT KM_NODISCARD int km_secret_key_load_sealed(km_secret_key **ret, const char *path,
+                                                     const char *passphrase, size_t len,
+                                                     km_errinfo *err);
+
+/** True when the file can be read as km_secret_key_load does, and is sealed. */
+KM_EXPORT bool km_secret_key_is_sealed(const char *path);
 
 KM_END_DECLS
 

@@ -38,6 +38,7 @@ typedef enum km_log_component {
   KM_LOGC_RELAY,
   KM_LOGC_DISCOVERY,
   KM_LOGC_STORE,
+  KM_LOGC_MESH,
   KM_LOGC_COUNT_
 } km_log_component;
 

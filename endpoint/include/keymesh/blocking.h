@@ -33,6 +33,7 @@
 
 #include <keymesh/addr.h>
 #include <keymesh/conn.h>
+#include <keymesh/discovery.h>
 #include <keymesh/endpoint.h>
 #include <keymesh/error.h>
 #include <keymesh/export.h>
@@ -45,11 +46,34 @@ typedef struct km_bstream km_bstream;   /**< a stream */
 
 /**
  * Starts the thread and opens the endpoint. `options->callbacks` runs on that thread;
- * on_closed must be NULL.
+ * on_closed and `options->discovery` must be NULL.
  * @return 0 or the errors of km_endpoint_open, or KM_ERR_SYSTEM when no thread can be had
  */
 KM_EXPORT KM_NODISCARD int km_blocking_open(km_blocking **ret, const km_endpoint_options *options,
                                             km_errinfo *err);
+
+/** How an endpoint with a thread of its own finds peers (keymesh/discovery.h). */
+typedef struct km_blocking_discovery {
+  size_t size;            /**< sizeof this struct */
+  const char *state_file; /**< as km_discovery_options has it */
+  /** Adds the sources (km_discovery_add_dns, ...). Runs once, on the endpoint's own thread, before
+   *  the endpoint opens. What it returns other than 0 ends km_blocking_open_with; it may leave a
+   *  sentence in `err`. NULL: there is the address book only, which stays empty. */
+  int (*add_sources)(void *ctx, km_discovery *discovery, km_errinfo *err);
+  void *ctx; /**< passed to it */
+} km_blocking_discovery;
+
+/**
+ * The same, for an endpoint that dials ids and publishes where it is. The km_discovery signs with
+ * the endpoint's key, logs where the endpoint does, and is freed with it. `options->discovery` must
+ * be NULL.
+ * @param discovery  NULL: as km_blocking_open
+ * @return as km_blocking_open, the errors of km_discovery_new, or what add_sources returned
+ */
+KM_EXPORT KM_NODISCARD int km_blocking_open_with(km_blocking **ret,
+                                                 const km_endpoint_options *options,
+                                                 const km_blocking_discovery *discovery,
+                                                 km_errinfo *err);
 
 /** Closes everything gracefully, ends the thread, frees `b`. Calls that wait in other threads
  *  return KM_ERR_CLOSED. A km_bconn or km_bstream that is left lives on until it is freed; its

@@ -40,6 +40,7 @@
 
 #include <keymesh/addr.h>
 #include <keymesh/conn.h>
+#include <keymesh/discovery.h>
 #include <keymesh/error.h>
 #include <keymesh/export.h>
 #include <keymesh/id.h>
@@ -103,7 +104,9 @@ typedef struct km_endpoint_callbacks {
   void (*on_closed)(void *ctx, km_endpoint *endpoint);
 } km_endpoint_callbacks;
 
-/** Options of an endpoint. Fill with km_endpoint_options_default, then change what you want. */
+/** Options of an endpoint. Fill with km_endpoint_options_default, then change what you want. Before
+ *  version 1.0 new members are put where they belong, so a program needs the version that it was
+ *  compiled against; from 1.0 on they come last, and `size` tells them apart. */
 typedef struct km_endpoint_options {
   size_t size; /**< sizeof this struct; set by km_endpoint_options_default */
 
@@ -139,6 +142,13 @@ typedef struct km_endpoint_options {
   bool network_monitor;       /**< follow changes of the machine's network (default true); without
                                    it call km_endpoint_network_changed */
 
+  km_discovery *discovery; /**< asked where peers are that are dialled, told where this endpoint is
+                                whenever that changes; on the same loop, and with no other endpoint.
+                                It may be freed after km_endpoint_close; before that the endpoint
+                                goes on without. NULL = none: dial addresses */
+  bool publish;            /**< tell `discovery` where this endpoint is, until km_endpoint_close
+                                (default true); its secret key, if it has one, must be this one's */
+
   km_congestion congestion; /**< default KM_CC_CUBIC */
   bool prefer_post_quantum; /**< offer X25519MLKEM768 first (default false, as iroh) */
   bool ecn;                 /**< mark and report ECN (default true) */
@@ -149,7 +159,9 @@ typedef struct km_endpoint_options {
   uint32_t idle_timeout_ms; /**< 1 to 600,000; default 30,000 (RFC 9000 section 10.1) */
   uint32_t keep_alive_ms;   /**< 0 = none, and then who only listens does not notice that a way is
                                       lost; default 5,000 */
-  uint32_t handshake_timeout_ms; /**< 100 to 600,000; default 30,000 */
+  uint32_t handshake_timeout_ms; /**< 100 to 600,000; default 30,000. A dial without a time of its
+                                      own goes on for twelve round trips of a relay, where that is
+                                      longer, but not beyond 120 s */
 
   uint32_t max_streams_bidi; /**< that a peer may have open at once; 0 to 65,536; default 100 */
   uint32_t max_streams_uni;  /**< the same for unidirectional ones; default 100 */
@@ -191,7 +203,8 @@ KM_EXPORT void km_endpoint_options_default(km_endpoint_options *options);
  * @param loop      must outlive the endpoint
  * @param options   NULL takes the defaults; copied, nothing in it need outlive the call
  * @param[out] err  may be NULL
- * @return 0, KM_ERR_INVALID (an option out of range; the text names it), KM_ERR_ADDR_IN_USE,
+ * @return 0, KM_ERR_INVALID (an option out of range, or a km_discovery of another loop or key; the
+ *   text says which), KM_ERR_STATE (another endpoint uses the km_discovery), KM_ERR_ADDR_IN_USE,
  *   KM_ERR_ADDR_NOT_AVAILABLE, KM_ERR_PERMISSION, KM_ERR_FILE_NOT_FOUND (qlog or key log),
  *   KM_ERR_BAD_RELAY_URL, KM_ERR_RELAY_TLS (relay_ca_file), KM_ERR_SYSTEM, KM_ERR_TLS or
  *   KM_ERR_NOMEM
@@ -202,7 +215,8 @@ KM_EXPORT KM_NODISCARD int km_endpoint_open(km_endpoint **ret, km_loop *loop,
 /**
  * Closes gracefully, as iroh does: every connection is closed with application code 0 and an empty
  * reason, their on_closed run, then the endpoint's. Peers that repeat packets are answered for
- * three probe timeouts (RFC 9000 section 10.2) before the sockets go. A second call does nothing.
+ * three probe timeouts (RFC 9000 section 10.2) before the sockets go. What was published of it is
+ * withdrawn, and it lets go of its km_discovery at once. A second call does nothing.
  */
 KM_EXPORT void km_endpoint_close(km_endpoint *endpoint);
 

@@ -100,7 +100,9 @@ typedef enum km_explain_event_kind {
   KM_EXPLAIN_EVENT_DEAD,
   KM_EXPLAIN_EVENT_GUESSED, /**< ports were guessed */
   KM_EXPLAIN_EVENT_PUT_OFF, /**< pings had to wait: too many to unproven addresses at once */
-  KM_EXPLAIN_EVENT_NETWORK  /**< the network of this machine changed */
+  KM_EXPLAIN_EVENT_NETWORK, /**< the network of this machine changed */
+  KM_EXPLAIN_EVENT_ASKED,   /**< discovery was asked where the peer is */
+  KM_EXPLAIN_EVENT_FOUND    /**< a source of discovery told a way that was not known */
 } km_explain_event_kind;
 
 /** One entry of the time line. */

@@ -8,6 +8,7 @@
 #include <keymesh/addr.h>
 #include <keymesh/blocking.h>
 #include <keymesh/conn.h>
+#include <keymesh/discovery.h>
 #include <keymesh/endpoint.h>
 #include <keymesh/error.h>
 #include <keymesh/explain.h>
@@ -15,6 +16,7 @@
 #include <keymesh/log.h>
 #include <keymesh/loop.h>
 #include <keymesh/net_report.h>
+#include <keymesh/record.h>
 #include <keymesh/stream.h>
 #include <keymesh/ticket.h>
 #include <keymesh/version.h>

@@ -148,6 +148,30 @@ static void behaves_like_an_array(void **state) {
   assert_int_equal(t.live, 0);
 }
 
+/* One customer has a /56 at least, and 256 networks in it. */
+static void shorter_networks_count_together(void **state) {
+  (void)state;
+  test_env t;
+  km_addr_counter c;
+  test_env_init(&t, 1);
+  km_addr_counter_init_net(&c, &t.env, 7);
+  km_udp_addr other = v6(0, 1);
+  other.ip[6] = 1;
+  for (int i = 0; i < 256; i++) {
+    km_udp_addr a = v6((uint8_t)i, 1);
+    assert_int_equal(km_addr_counter_add(&c, &a), 0);
+    assert_int_equal(km_addr_counter_get(&c, &a), i + 1);
+  }
+  assert_int_equal(km_addr_counter_get(&c, &other), 0);
+  for (int i = 0; i < 256; i++) {
+    km_udp_addr a = v6((uint8_t)i, 2);
+    km_addr_counter_remove(&c, &a);
+  }
+  assert_int_equal(c.used, 0);
+  km_addr_counter_clear(&c);
+  assert_int_equal(t.live, 0);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(empty_counter_counts_nothing),
@@ -155,6 +179,7 @@ int main(void) {
       cmocka_unit_test(zero_prefix_is_a_source_like_others),
       cmocka_unit_test(lack_of_memory_changes_nothing),
       cmocka_unit_test(behaves_like_an_array),
+      cmocka_unit_test(shorter_networks_count_together),
   };
   return cmocka_run_group_tests(tests, start_sodium, NULL);
 }

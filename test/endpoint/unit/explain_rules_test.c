@@ -523,7 +523,7 @@ static void every_name_is_there_once(void **state) {
       assert_string_not_equal(name, km_explain_reason_name((km_explain_reason)k));
     }
   }
-  for (int i = 0; i <= KM_EXPLAIN_EVENT_NETWORK; i++) {
+  for (int i = 0; i <= KM_EXPLAIN_EVENT_FOUND; i++) {
     const char *name = km_explain_event_name((km_explain_event_kind)i);
     assert_string_not_equal(name, "unknown");
     for (int k = 0; k < i; k++) {
@@ -532,7 +532,7 @@ static void every_name_is_there_once(void **state) {
   }
   assert_string_equal(km_explain_reason_name((km_explain_reason)(KM_EXPLAIN_NO_ANSWER + 1)),
                       "unknown");
-  assert_string_equal(km_explain_event_name((km_explain_event_kind)(KM_EXPLAIN_EVENT_NETWORK + 1)),
+  assert_string_equal(km_explain_event_name((km_explain_event_kind)(KM_EXPLAIN_EVENT_FOUND + 1)),
                       "unknown");
 }
 

@@ -34,12 +34,14 @@ Lab (lab.py):
     .site(kind, **options) -> Site            builds one of KINDS (sites.py); also
                                               lan=N hosts; mtu; hairpin; v4_net ("192.168.7");
                                               idle, fixed: seconds that mappings last (nat.py)
+    .segment(v4=True, v6=True) -> Segment     a switch and no router: .add_host(), .plug(ns, if)
     .namespace(name)                          a bare one
     .wire(ns_a, if_a, ns_b, if_b, mtu)        what links are made by: veth. Put another function
                                               there (Lab(wire=f)), or hand one to site(wire=f) for
                                               its uplink, to have an emulated link: it must leave
                                               interfaces of these names, up, with that MTU
     .relay(server, ...) -> Relay              a km-relay on plain HTTP, TCP 443, and STUN, UDP 3478
+    .dns_server(server, ...) -> DnsServer     a km-dns: .pkarr (url), .dns (address), .origin
     .node(host, *args) -> Node                km-node with these arguments, .start_node1(...),
     .start_node2(...)                         and the two usual ones (nodes.py)
     .release(node or relay)                   ends it before the lab does
@@ -59,17 +61,20 @@ Site (sites.py):
                                               name at lab.internet), .ns and .ifname (inside)
 
 expected(a, b) (traits.py) says "direct", "relay" or "counted" for two Traits.
+MeshNode (mesh_nodes.py): a project of `km-node init` and its daemon at a host.
 StunServer, StunClient (stun.py): RFC 8489 with RFC 5780's tests of mapping and filtering.
 until(seconds, what, condition) (clock.py): waits for an event with a deadline.
 """
 from .clock import Late, until
 from .lab import Lab, Server
 from .namespace import Block, Namespace
-from .nodes import Node, Relay
+from .nodes import DnsServer, Node, Relay
 from .sandbox import SKIP, enter
+from .segment import Segment
 from .sites import KINDS, Site, kind_of
 from .stun import StunClient, StunServer
 from .traits import Traits, expected
 
-__all__ = ["Block", "KINDS", "Lab", "Late", "Namespace", "Node", "Relay", "SKIP", "Server", "Site",
-           "StunClient", "StunServer", "Traits", "enter", "expected", "kind_of", "until"]
+__all__ = ["Block", "DnsServer", "KINDS", "Lab", "Late", "Namespace", "Node", "Relay", "SKIP",
+           "Segment", "Server", "Site", "StunClient", "StunServer", "Traits", "enter", "expected",
+           "kind_of", "until"]

@@ -4,7 +4,8 @@ import itertools
 import json
 
 from .namespace import Namespace
-from .nodes import Node, Relay
+from .nodes import DnsServer, Node, Relay
+from .segment import Segment
 from .sites import Site, kind_of
 
 # No NAT knows these as its inside: private space, and the space between a carrier and its homes.
@@ -83,7 +84,7 @@ class Uplink:
 class Lab:
     def __init__(self, servers=("relay1", "relay2"), wire=veth):
         self.wire = wire
-        self.numbers = itertools.count(1)
+        self.numbers, self.segments = itertools.count(1), 0
         self.things = contextlib.ExitStack()
         self.namespaces, self.sites, self.servers, self.programs = {}, [], [], set()
         self.internet = self.namespace("internet")
@@ -120,6 +121,11 @@ class Lab:
         self.things.callback(site.close)
         return site
 
+    def segment(self, **families):
+        """A network without a router; Segment's options."""
+        self.segments += 1
+        return Segment(self, self.segments, **families)
+
     def home(self, carrier, kind, name=None, **options):
         """A site whose uplink is a port of another one's LAN: a subscriber of that carrier. It has
         IPv4 only, and its public address is the carrier's."""
@@ -148,6 +154,9 @@ class Lab:
 
     def relay(self, server, **options):
         return self.own(Relay(server, **options))
+
+    def dns_server(self, server, **options):
+        return self.own(DnsServer(server, **options))
 
     def node(self, host, *args, **options):
         return self.own(Node(host, *args, **options))

@@ -1,10 +1,11 @@
-"""km-relay and km-node in a lab: the processes of test/cmd/lab.py, in a host's namespace, with a
-deadline for each wait and the time at which each event came."""
+"""km-relay, km-dns and km-node in a lab: the processes of test/cmd/lab.py, in a host's namespace,
+with a deadline for each wait and the time at which each event came."""
 import contextlib
 import functools
 import json
 import os
 import queue
+import socket
 import subprocess
 import sys
 import time
@@ -30,6 +31,10 @@ class Program(cmd.Process):
         for line in self.child.stdout:
             self.lines.put((time.monotonic(), line.decode()))
         self.lines.put(None)
+
+    def _read_err(self):
+        for line in self.child.stderr:  # one by one: tests look at what it logs while it runs
+            self.err.append(line.decode())
 
     def next_event(self, deadline):
         """The next event, None at the end of stdout; Late at that time (time.monotonic)."""
@@ -113,6 +118,45 @@ class Relay(Program):
         self.url = f"http://{server.name}.test:{port}/"
 
 
+DNS_CONFIG = """origins = ["{origin}"]
+dns.bind = "[::]:{port}"
+http.bind = "[::]:{http_port}"
+metrics.bind = "127.0.0.1:9117"
+[store]
+path = "{store}"
+"""
+
+
+class DnsServer(Program):
+    """A km-dns with plain HTTP. What it has on disk outlives it, until the lab ends."""
+
+    def __init__(self, server, port=53, http_port=80, origin="dns.test", config=""):
+        self.server, self.port, self.origin = server, port, origin
+        store = f"/run/netlab/{server.name}.{port}.db"
+        path = f"/run/netlab/{server.name}.{port}.dns.toml"
+        with open(path, "w", encoding="ascii") as file:
+            file.write(DNS_CONFIG.format(origin=origin, port=port, http_port=http_port,
+                                         store=store) + config)
+        super().__init__(server.ns, "km-dns", "--config", path, "--json")
+        try:
+            self.ready = self.expect("ready")
+        except BaseException:
+            self.end()
+            raise
+        self.pkarr = f"http://{server.name}.test:{http_port}/pkarr"
+        self.dns = f"{server.v4}:{port}"
+
+    def count(self, name):
+        """A number of its metrics page."""
+        with self.host.socket(kind=socket.SOCK_STREAM) as sock:
+            sock.settimeout(READY_SECONDS)
+            sock.connect(("127.0.0.1", 9117))
+            sock.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            page = b"".join(iter(lambda: sock.recv(65536), b"")).decode()
+        return sum(float(line.split()[1]) for line in page.splitlines()
+                   if line.split(" ")[0].split("{")[0] == name)
+
+
 @functools.lru_cache(maxsize=None)
 def node_has(option, command="node2"):
     """Whether km-node knows an option, by what its help says."""
@@ -121,8 +165,8 @@ def node_has(option, command="node2"):
     return option in done.stdout
 
 
-def missing_programs():
-    return [name for name in ("km-node", "km-relay")
+def missing_programs(*more):
+    return [name for name in ("km-node", "km-relay", *more)
             if not os.access(os.path.join(cmd.BIN_DIR, name), os.X_OK)]
 
 

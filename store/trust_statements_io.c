@@ -1,0 +1,371 @@
+/* Statements: those that count are kept, one of each author about each subject. */
+#include <stdio.h>
+#include <string.h>
+
+#include "store/transaction_io.h"
+#include "store/trust_impl.h"
+
+/* --- rows ------------------------------------------------------------------------------------- */
+
+/* 1: found, pointing into `buf`; 0: none, or it cannot be read any more. */
+static int find(km_store *s, const km_id *author, const km_id *subject, km_statement *ret,
+                uint8_t buf[KM_STATEMENT_MAX], km_errinfo *err) {
+  km_db_stmt *q = s->trust->sql[KM_STATEMENT_SQL_FIND];
+  km_db_bind_bytes(q, 1, author->bytes, KM_ID_BYTES);
+  km_db_bind_bytes(q, 2, subject->bytes, KM_ID_BYTES);
+  int rv = km_db_step(q, err);
+  if (rv <= 0) {
+    return rv;
+  }
+  size_t len;
+  const uint8_t *bytes = km_db_bytes(q, 0, &len);
+  bool fits = len > 0 && len <= KM_STATEMENT_MAX;
+  if (fits) {
+    memcpy(buf, bytes, len);
+  }
+  km_db_reset(q);
+  return fits && km_statement_read(ret, buf, len, NULL) == 0;
+}
+
+static int put(km_store *s, const km_statement *st, km_errinfo *err) {
+  uint8_t buf[KM_STATEMENT_MAX];
+  int len = km_statement_encode(st, buf, sizeof buf);
+  if (len < 0) {
+    return km_fail(err, len, NULL);
+  }
+  km_db_stmt *q = s->trust->sql[KM_STATEMENT_SQL_PUT];
+  km_db_bind_bytes(q, 1, st->author.bytes, KM_ID_BYTES);
+  km_db_bind_bytes(q, 2, st->subject.bytes, KM_ID_BYTES);
+  km_db_bind_int(q, 3, st->kind);
+  km_db_bind_int(q, 4, st->at);
+  km_db_bind_int(q, 5, st->expires);
+  km_db_bind_bytes(q, 6, buf, (size_t)len);
+  return km_db_run(q, err);
+}
+
+static int64_t count_of(km_store *s, const km_id *author, km_errinfo *err) {
+  km_db_stmt *q = s->trust->sql[KM_STATEMENT_SQL_COUNT];
+  km_db_bind_bytes(q, 1, author->bytes, KM_ID_BYTES);
+  int rv = km_db_step(q, err);
+  if (rv <= 0) {
+    return rv;
+  }
+  int64_t count = km_db_int(q, 0);
+  km_db_reset(q);
+  return count;
+}
+
+/* Whether a statement about a new subject may come to those of its author. What is expired makes
+ * room, and for a revocation a recommendation does. 1, 0 or an error. */
+static int has_room(km_store *s, const km_statement *st, km_errinfo *err) {
+  int64_t count = count_of(s, &st->author, err);
+  if (count < KM_STATEMENTS_PER_AUTHOR) {
+    return count < 0 ? (int)count : 1;
+  }
+  km_db_stmt *q = s->trust->sql[KM_STATEMENT_SQL_MAKE_ROOM];
+  km_db_bind_bytes(q, 1, st->author.bytes, KM_ID_BYTES);
+  km_db_bind_int(q, 2, st->kind);
+  km_db_bind_int(q, 3, km_trust_now(s));
+  int rv = km_db_run(q, err);
+  return rv != 0 ? rv : (int)km_trust_changes(s, err);
+}
+
+/* --- recommendations -------------------------------------------------------------------------- */
+
+/* Whether somebody's recommendations count. */
+static int counts(km_store *s, const km_id *author, bool (*configured)(void *, const km_id *),
+                  void *ctx, int64_t now, km_errinfo *err) {
+  km_trust_row row;
+  if (km_id_equal(author, &s->id)) {
+    return 0;
+  }
+  int rv = km_trust_row_find(s, author, &row, err);
+  if (rv < 0 || row.state == KM_TRUST_BLOCKED) {
+    return rv < 0 ? rv : 0;
+  }
+  if (configured != NULL && configured(ctx, author)) {
+    return 1;
+  }
+  return row.state == KM_TRUST_TRUSTED && !km_trust_row_expired(&row, now) &&
+         (row.origin == KM_TRUST_BY_HAND || row.origin == KM_TRUST_BY_APPROVAL ||
+          row.origin == KM_TRUST_BY_CONFIG);
+}
+
+int64_t km_trust_recommenders(km_store *s, const km_id *subject,
+                              bool (*configured)(void *ctx, const km_id *id), void *ctx,
+                              km_errinfo *err) {
+  km_db_stmt *q = s->trust->sql[KM_STATEMENT_SQL_RECOMMENDERS];
+  int64_t now = km_trust_now(s), count = 0;
+  km_db_bind_bytes(q, 1, subject->bytes, KM_ID_BYTES);
+  km_db_bind_int(q, 2, now);
+  int rv;
+  while ((rv = km_db_step(q, err)) > 0) {
+    size_t len;
+    const uint8_t *bytes = km_db_bytes(q, 0, &len);
+    km_id author;
+    if (len == KM_ID_BYTES) {
+      memcpy(author.bytes, bytes, KM_ID_BYTES);
+      rv = counts(s, &author, configured, ctx, now, err);
+    }
+    if (rv < 0) {
+      km_db_reset(q);
+      return rv;
+    }
+    count += len == KM_ID_BYTES ? rv : 0;
+  }
+  return rv < 0 ? rv : count;
+}
+
+void km_trust_announced(km_store *s, const km_id *id, char buf[KM_PEER_NAME_MAX + 1]) {
+  uint8_t bytes[KM_STATEMENT_MAX];
+  km_statement st;
+  buf[0] = '\0';
+  if (find(s, id, id, &st, bytes, NULL) > 0 && st.text_len <= KM_PEER_NAME_MAX &&
+      (st.expires == 0 || st.expires > km_trust_now(s))) {
+    memcpy(buf, st.text, st.text_len);
+    buf[st.text_len] = '\0';
+  }
+}
+
+/* --- those of others -------------------------------------------------------------------------- */
+
+/* The time behind which a statement is from the future. */
+static int64_t latest(const km_store *s) {
+  return km_trust_now(s) + (s->options.max_skew_ms + 999) / 1000;
+}
+
+static bool timely(const km_store *s, const km_statement *st) {
+  return st->at <= latest(s) && (st->expires == 0 || st->expires > km_trust_now(s));
+}
+
+/* Whom we hear. A name may be announced by anybody who is let in for good. */
+static int heard(km_store *s, const km_statement *st, bool author_counts, km_errinfo *err) {
+  km_trust_row row;
+  if (km_id_equal(&st->author, &s->id)) {
+    return 1; /* our own, come back: we may have lost it */
+  }
+  int rv = km_trust_row_find(s, &st->author, &row, err);
+  if (rv < 0 || row.state == KM_TRUST_BLOCKED) {
+    return rv < 0 ? rv : 0;
+  }
+  return author_counts || (st->kind == KM_STATEMENT_ANNOUNCE && row.state == KM_TRUST_TRUSTED &&
+                           !km_trust_row_expired(&row, km_trust_now(s)));
+}
+
+static int keep(km_store *s, const km_statement *st, km_errinfo *err) {
+  uint8_t buf[KM_STATEMENT_MAX];
+  km_statement old;
+  int rv = find(s, &st->author, &st->subject, &old, buf, err);
+  if (rv > 0 && km_statement_compare(st, &old) <= 0) {
+    return KM_STATEMENT_KNOWN;
+  }
+  if (rv == 0) {
+    rv = has_room(s, st, err);
+    if (rv == 0) {
+      return KM_STATEMENT_REFUSED;
+    }
+  }
+  rv = rv < 0 ? rv : put(s, st, err);
+  return rv < 0 ? rv : KM_STATEMENT_NEW;
+}
+
+/* By hand or by another revocation it may be blocked already: that stays as it is. */
+static int block_revoked(km_store *s, const km_statement *st, km_errinfo *err) {
+  km_trust_row row;
+  char note[KM_PEER_NOTE_MAX + 1];
+  int rv = km_trust_row_find(s, &st->subject, &row, err);
+  if (rv < 0 || row.state == KM_TRUST_BLOCKED) {
+    return rv < 0 ? rv : 0;
+  }
+  (void)snprintf(note, sizeof note, "%.*s", (int)st->text_len, st->text_len > 0 ? st->text : "");
+  return km_trust_block_row(s, &st->subject, KM_TRUST_BY_REVOCATION, st->text_len > 0 ? note : NULL,
+                            err);
+}
+
+int km_trust_take(km_store *store, const km_statement *s, bool author_counts, bool take_revocation,
+                  bool subject_configured, km_errinfo *err) {
+  if (!timely(store, s)) {
+    return KM_STATEMENT_REFUSED;
+  }
+  int rv = heard(store, s, author_counts, err);
+  if (rv <= 0) {
+    return rv < 0 ? rv : KM_STATEMENT_REFUSED;
+  }
+  rv = km_transaction_begin(store, err);
+  if (rv != 0) {
+    return rv;
+  }
+  rv = keep(store, s, err);
+  bool obey = s->kind == KM_STATEMENT_REVOKE && take_revocation && author_counts &&
+              !subject_configured && !km_id_equal(&s->subject, &store->id);
+  if (rv == KM_STATEMENT_NEW && obey) {
+    int blocked = block_revoked(store, s, err);
+    rv = blocked < 0 ? blocked : rv;
+  }
+  rv = km_transaction_end(store, rv, err);
+  if (rv == KM_STATEMENT_NEW && s->kind != KM_STATEMENT_ANNOUNCE) {
+    km_trust_tell(store, &s->subject, NULL);
+  }
+  return rv;
+}
+
+/* The place behind which the next ones are; the first is behind one that there cannot be. */
+static void bind_place(km_db_stmt *q, const km_statement_place *place) {
+  km_db_bind_int(q, 3, place->begun ? place->kind == KM_STATEMENT_REVOKE : 2);
+  km_db_bind_int(q, 4, place->at);
+  km_db_bind_bytes(q, 5, place->author.bytes, KM_ID_BYTES);
+  km_db_bind_bytes(q, 6, place->subject.bytes, KM_ID_BYTES);
+}
+
+int64_t km_trust_statements(km_store *store, km_statement_fn fn, void *ctx, km_errinfo *err) {
+  km_statement_place first = {.begun = false};
+  return km_trust_statements_next(store, &first, INT64_MAX, fn, ctx, err);
+}
+
+int64_t km_trust_statements_next(km_store *store, km_statement_place *place, size_t max,
+                                 km_statement_fn fn, void *ctx, km_errinfo *err) {
+  const km_statement_place from = *place;
+  km_db_stmt *q = store->trust->sql[KM_STATEMENT_SQL_ALL];
+  if (store->trust->listing) {
+    return km_fail(err, KM_ERR_STATE, "a list is being read already");
+  }
+  store->trust->listing = true;
+  km_db_bind_int(q, 1, km_trust_now(store));
+  km_db_bind_int(q, 2, KM_TRUST_BLOCKED);
+  bind_place(q, &from);
+  km_db_bind_int(q, 7, max < INT64_MAX ? (int64_t)max : INT64_MAX);
+  int64_t count = 0;
+  int rv;
+  while ((rv = km_db_step(q, err)) > 0) {
+    km_statement st;
+    size_t len;
+    const uint8_t *bytes = km_db_bytes(q, 0, &len);
+    if (km_statement_read(&st, bytes, len, NULL) == 0) {
+      *place = (km_statement_place){
+          .begun = true, .kind = st.kind, .at = st.at, .author = st.author, .subject = st.subject};
+      fn(ctx, &st);
+      count++;
+    }
+  }
+  store->trust->listing = false;
+  return rv < 0 ? rv : count;
+}
+
+int64_t km_trust_cleanup(km_store *store, km_errinfo *err) {
+  km_db_stmt *q = store->trust->sql[KM_STATEMENT_SQL_EXPIRE];
+  km_db_bind_int(q, 1, km_trust_now(store));
+  int rv = km_db_run(q, err);
+  return rv != 0 ? rv : km_trust_changes(store, err);
+}
+
+/* --- our own ---------------------------------------------------------------------------------- */
+
+/* Signs and keeps it, later than what we said about the subject before. */
+static int say(km_store *s, km_statement *st, km_errinfo *err) {
+  uint8_t buf[KM_STATEMENT_MAX];
+  km_statement old;
+  st->author = s->id;
+  st->at = km_trust_now(s);
+  int rv = find(s, &st->author, &st->subject, &old, buf, err);
+  if (rv < 0) {
+    return rv;
+  }
+  /* One from a clock that was ahead was refused by all who heard it: none has to be later. */
+  bool unheard = rv > 0 && old.at > latest(s);
+  if (rv > 0 && old.at >= st->at && !unheard) {
+    st->at = old.at + 1;
+  }
+  km_statement_sign(st, s->key);
+  rv = unheard ? put(s, st, err) : keep(s, st, err);
+  if (rv == KM_STATEMENT_REFUSED) {
+    return km_fail(err, KM_ERR_LIMIT, "this node has made %d statements: take some back first",
+                   KM_STATEMENTS_PER_AUTHOR);
+  }
+  return rv < 0 ? rv : 0;
+}
+
+static int say_alone(km_store *s, km_statement *st, km_errinfo *err) {
+  int rv = km_transaction_begin(s, err);
+  if (rv != 0) {
+    return rv;
+  }
+  rv = km_transaction_end(s, say(s, st, err), err);
+  if (rv == 0) {
+    km_trust_tell(s, &st->subject, st);
+  }
+  return rv;
+}
+
+static void set_text(km_statement *st, const char *text) {
+  st->text = text == NULL ? "" : text;
+  st->text_len = strlen(st->text);
+}
+
+int km_trust_recommend(km_store *store, const km_id *id, const char *name, int64_t expires,
+                       km_errinfo *err) {
+  int64_t now = km_trust_now(store);
+  km_statement st = {.kind = KM_STATEMENT_RECOMMEND, .subject = *id};
+  int rv = km_trust_not_own(store, id, err);
+  rv = rv != 0 ? rv : km_trust_text_check("a peer's name", name, KM_PEER_NAME_MAX, err);
+  rv = rv != 0 ? rv : km_trust_date_check(expires, now, err);
+  if (rv != 0) {
+    return rv;
+  }
+  st.expires = expires != 0 ? expires : now + KM_STATEMENT_LIFE_S;
+  set_text(&st, name);
+  return say_alone(store, &st, err);
+}
+
+int km_trust_withdraw(km_store *store, const km_id *id, km_errinfo *err) {
+  uint8_t buf[KM_STATEMENT_MAX];
+  km_statement old;
+  int rv = find(store, &store->id, id, &old, buf, err);
+  if (rv < 0) {
+    return rv;
+  }
+  if (rv == 0 || old.kind != KM_STATEMENT_RECOMMEND || old.expires <= km_trust_now(store)) {
+    return km_fail(err, KM_ERR_NOT_FOUND, "this node does not recommend that peer");
+  }
+  /* Known for as long as somebody may still have what it takes back. */
+  km_statement st = {.kind = KM_STATEMENT_WITHDRAW, .subject = *id};
+  st.expires = old.expires < KM_TRUST_DATE_MAX ? old.expires + 1 : old.expires;
+  set_text(&st, NULL);
+  return say_alone(store, &st, err);
+}
+
+int km_trust_revoke(km_store *store, const km_id *id, const char *reason, km_errinfo *err) {
+  km_statement st = {.kind = KM_STATEMENT_REVOKE, .subject = *id};
+  int rv = km_trust_not_own(store, id, err);
+  rv = rv != 0 ? rv : km_trust_text_check("a reason", reason, KM_PEER_NOTE_MAX, err);
+  rv = rv != 0 ? rv : km_transaction_begin(store, err);
+  if (rv != 0) {
+    return rv;
+  }
+  set_text(&st, reason);
+  rv = km_trust_block_row(store, id, KM_TRUST_BY_HAND, reason, err);
+  rv = rv != 0 ? rv : say(store, &st, err);
+  bool untold = rv == KM_ERR_LIMIT; /* blocked it is all the same */
+  rv = km_transaction_end(store, untold ? 0 : rv, err);
+  if (rv != 0) {
+    return rv;
+  }
+  km_trust_tell(store, id, untold ? NULL : &st);
+  return !untold ? 0
+                 : km_fail(err, KM_ERR_LIMIT,
+                           "it is blocked here, but others are not told: this node has made %d "
+                           "statements",
+                           KM_STATEMENTS_PER_AUTHOR);
+}
+
+int km_trust_announce(km_store *store, const char *name, km_errinfo *err) {
+  km_statement st = {.kind = KM_STATEMENT_ANNOUNCE, .subject = store->id};
+  int rv = km_trust_text_check("a node's name", name, KM_PEER_NAME_MAX, err);
+  if (rv == 0 && (name == NULL || name[0] == '\0')) {
+    rv = km_fail(err, KM_ERR_INVALID, "a node's name has at least one byte");
+  }
+  if (rv != 0) {
+    return rv;
+  }
+  set_text(&st, name);
+  return say_alone(store, &st, err);
+}
