@@ -15,6 +15,7 @@
 #include <keymesh/id.h>
 #include <keymesh/log.h>
 #include <keymesh/loop.h>
+#include <keymesh/mesh.h>
 #include <keymesh/net_report.h>
 #include <keymesh/record.h>
 #include <keymesh/stream.h>
