@@ -3,7 +3,10 @@
 #include <string.h>
 
 #include "cmd/cli/stdio_io.h"
+#include "cmd/node/ctl/commands.h"
+#include "cmd/node/daemon/commands.h"
 #include "cmd/node/node.h"
+#include "cmd/node/project/commands.h"
 
 /* A row without `run` is the heading of those below it. */
 static const struct {
@@ -11,7 +14,29 @@ static const struct {
   int (*run)(int argc, char **argv);
   const char *about;
 } commands[] = {
-    {"Keys and tickets", NULL, NULL},
+    {"Run a mesh node", NULL, NULL},
+    {"init", cmd_init, "make a project: folder, key, configuration"},
+    {"check", cmd_check, "say what is wrong with a project, and how to mend it"},
+    {"run", cmd_run, "run the node of a project"},
+    {"stop", cmd_stop, "end the running node, and wait until it is gone"},
+    {"reload", cmd_reload, "let the running node read its configuration again"},
+    {"peers", cmd_peers, "show the peers and how they are connected"},
+    {"status", cmd_status, "show how the node is doing"},
+    {"health", cmd_health, "is the node up?"},
+    {"list-shares", cmd_list_shares, "show the shares, and who may do what with them"},
+    {"install", cmd_install, "make the node a service of this machine"},
+    {"uninstall", cmd_uninstall, "take the service away"},
+    {"service", cmd_service, "show the service's state and log"},
+    {"Data and messages", NULL, NULL},
+    {"kv", cmd_kv, "read, write and watch the key-value store"},
+    {"send", cmd_send, "send a message to a peer"},
+    {"broadcast", cmd_broadcast, "send a message to all"},
+    {"messages", cmd_messages, "show messages that came, and those that wait"},
+    {"shell", cmd_shell, "all of it by hand, with history and completion"},
+    {"Trust", NULL, NULL},
+    {"peer", cmd_peer, "add, trust, revoke, approve and recommend peers"},
+    {"cert", cmd_cert, "map certificates of the first KeyMesh to ids"},
+    {"security", cmd_security, "show the security level, seal the key"},
     {"id", cmd_id, "show an endpoint id in every form"},
     {"ticket", cmd_ticket, "take a ticket apart, or make one"},
     {"key", cmd_key, "make and show secret keys"},
@@ -33,7 +58,8 @@ static const struct {
 static void print_help(FILE *to) {
   (void)fprintf(
       to, "usage: km-node COMMAND ...\n\n"
-          "Dials public keys: authenticated QUIC connections, wire-compatible with iroh 1.x.\n");
+          "Dials public keys: authenticated QUIC connections, wire-compatible with iroh 1.x,\n"
+          "and a mesh of nodes on top: data in sync, messages, trust.\n");
   for (size_t i = 0; i < COMMANDS; i++) {
     if (commands[i].run == NULL) {
       (void)fprintf(to, "\n%s:\n", commands[i].name);
@@ -47,7 +73,8 @@ static void print_help(FILE *to) {
                     "Exit status: 0 done, 1 failed, 2 bad arguments, 3 unreachable, 4 wrong key,\n"
                     "5 ALPN refused, 6 connection lost, 7 relayed (why).\n\n"
                     "Example:\n"
-                    "  km-node node1                      # prints a ticket\n"
+                    "  km-node init office && cd office   # a mesh node: a folder with its key\n"
+                    "  km-node node1                      # or by hand: prints a ticket\n"
                     "  km-node node2 TICKET --send hello  # in another terminal\n");
 }
 

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/env.h"
+#include "cmd/node/ctl/why_peer.h"
 #include "cmd/node/node.h"
 
 #define DEFAULT_WAIT_S 10
@@ -411,12 +412,28 @@ static int run(why *w, const node_options *o, const km_addr *addr, const char *a
   return node_run(&w->n);
 }
 
+/* The word is no id, and no node is there to ask for a name. */
+static int nobody_knows(const cli_output *out, const char *word) {
+  km_errinfo err;
+  km_id id;
+  (void)!km_id_parse(&id, word, strlen(word), &err);
+  char text[sizeof err.text];
+  (void)snprintf(text, sizeof text, "%s", err.text);
+  (void)km_fail(&err, KM_ERR_BAD_ID,
+                "%.120s; nor is it a name here, which a node that runs would know: km-node run",
+                text);
+  return cli_error(out, CLI_EXIT_USAGE, &err);
+}
+
 int cmd_why(int argc, char **argv) {
   node_options o = {.dials = true};
   why w = {.n = {.stop_status = 130}, .wait_s = DEFAULT_WAIT_S};
   cli_list addrs = {0};
   const char *alpn = NODE_DEFAULT_ALPN;
+  ctl_options mesh = {0};
   cli_option options[NODE_OPTIONS_MAX] = {
+      {"--config", CLI_TEXT, &mesh.config, "FILE",
+       "of NAME: the project whose node runs (default $KM_PROJECT, or here)", 0, 0},
       {"--addr", CLI_LIST, &addrs, "IP:PORT", "where to try (again for more)", 0, 0},
       {"--alpn", CLI_TEXT, &alpn, "NAME", "protocol to ask for (default " NODE_DEFAULT_ALPN ")", 0,
        0},
@@ -428,14 +445,17 @@ int cmd_why(int argc, char **argv) {
   node_add_discovery(options, &o);
   const cli_command command = {
       .name = "km-node why",
-      .usage = "km-node why TICKET|ID [--addr IP:PORT]... [--relay URL]... [--wait SECONDS]",
+      .usage = "km-node why TICKET|ID|NAME [--addr IP:PORT]... [--relay URL]... [--wait SECONDS]",
       .about =
           "Dials a node, waits for a direct path, and says why there is one or not: the "
           "reason,\n"
           "what to change, both NATs, every address that was tried, and what happened when.\n"
+          "A NAME is that of a peer of the node that runs on this project; it is not dialled,\n"
+          "but the connection that the node has is explained.\n"
           "Exit status: 0 direct, 7 relayed, 2 bad arguments, 3 unreachable, 4 another key\n"
           "answered, 5 ALPN refused, 6 connection lost.",
-      .example = "  km-node why endpointab43kv... --wait 20",
+      .example = "  km-node why endpointab43kv... --wait 20\n"
+                 "  km-node why bob",
       .options = options,
       .min_words = 1,
       .max_words = 1,
@@ -446,6 +466,11 @@ int cmd_why(int argc, char **argv) {
   cli_output_init(&w.n.out, o.json);
   if (result != CLI_RUN) {
     return result == CLI_HELPED ? CLI_EXIT_OK : cli_error(&w.n.out, CLI_EXIT_USAGE, &err);
+  }
+  if (why_peer_is_name(words.at[0])) {
+    mesh.json = o.json;
+    int asked = why_peer(&mesh, words.at[0]);
+    return asked >= 0 ? asked : nobody_knows(&w.n.out, words.at[0]);
   }
   km_addr *addr;
   const cli_list relays = node_take_relays(&o);
