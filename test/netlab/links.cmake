@@ -15,6 +15,8 @@ km_add_test(netlab_transfer_flow_test SOURCES transfer_flow_test.c transfer_flow
 
 # Those who mean no good.
 km_add_program(km-netlab-hostile-peer hostile_peer_io.c)
+km_add_program(km-netlab-mesh-hostile
+  mesh_hostile_io.c mesh_hostile_commands.c mesh_hostile_frames.c)
 add_library(km-netlab-clock SHARED hostile_clock.c)
 target_compile_definitions(km-netlab-clock PRIVATE _GNU_SOURCE)
 target_compile_options(km-netlab-clock PRIVATE -std=c11 -Wall -Wextra -Wshadow)

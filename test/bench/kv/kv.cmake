@@ -1,0 +1,9 @@
+# Of kv/run.
+add_executable(km-bench-kv ${CMAKE_CURRENT_LIST_DIR}/bench.c)
+target_link_libraries(km-bench-kv PRIVATE km_flags km_internal km_dep::sqlite)
+set_target_properties(km-bench-kv PROPERTIES
+  RUNTIME_OUTPUT_DIRECTORY ${CMAKE_RUNTIME_OUTPUT_DIRECTORY})
+if(KM_PYTHON3)
+  km_add_script_test(bench_kv_smoke LABELS bench TIMEOUT 300
+    COMMAND ${KM_PYTHON3} -B ${CMAKE_CURRENT_LIST_DIR}/smoke_test.py)
+endif()
