@@ -508,8 +508,9 @@ static int step_or_fail(km_sync *s, km_errinfo *err) {
 bool km_sync_work(km_sync *s, km_errinfo *err) {
   km_errinfo e = {0};
   int rv = step_or_fail(s, &e);
-  (void)km_sync_error(s, err); /* told by the state */
-  return s->part != KM_SYNC_OVER && (rv != STEP_NOTHING || s->out_more);
+  (void)km_sync_error(s, err);                            /* told by the state */
+  bool looks_on = s->out_more && s->out_at == s->out_len; /* not before the last frame is gone */
+  return s->part != KM_SYNC_OVER && (rv != STEP_NOTHING || looks_on);
 }
 
 static int buffer(km_sync *s, const uint8_t *data, size_t len, km_errinfo *err) {

@@ -200,6 +200,7 @@ static void on_writable(void *ctx, km_stream *stream) {
   session *s = ctx;
   pump(s);
   check_end(s);
+  km_defer_run(s->owner->link->mesh->work); /* the next frame may take more than one look */
 }
 
 /* What came before the end may not be worked off yet: work() ends the session. */

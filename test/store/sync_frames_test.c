@@ -7,8 +7,9 @@
 typedef struct rig {
   kv_fixture *f; /* its store is who is tested, the peer has the second key */
   km_sync *s;
-  uint8_t sent[200000]; /* what the session sent */
+  uint8_t sent[400000]; /* what the session sent */
   size_t sent_len;
+  bool full; /* nothing can be sent now */
 } rig;
 
 static bool everybody_reads(void *ctx, const char *share) {
@@ -68,9 +69,11 @@ static void settle(rig *r) {
   const uint8_t *bytes;
   bool fin;
   km_errinfo err;
+  unsigned turns = 0;
   for (bool more = true; more;) {
+    assert_true(++turns < 10000);
     more = km_sync_work(r->s, &err);
-    for (size_t len; (len = km_sync_output(r->s, &bytes, &fin)) > 0; more = true) {
+    for (size_t len; !r->full && (len = km_sync_output(r->s, &bytes, &fin)) > 0; more = true) {
       assert_true(r->sent_len + len <= sizeof r->sent);
       memcpy(r->sent + r->sent_len, bytes, len);
       r->sent_len += len;
@@ -198,6 +201,38 @@ static void test_a_session_by_hand(void **state) {
   kv_expect(r->f, "docs", "k3", "v3");
   /* behind the end */
   assert_int_equal(feed_number(r, KM_SYNC_END, 1), KM_ERR_BAD_PACKET);
+}
+
+/* A peer that reads slowly does not make us busy: there is no work while a frame waits to go. */
+static void test_a_frame_waits(void **state) {
+  enum { COUNT = 1500 }; /* more than are looked up for one frame */
+  rig *r = *state;
+  const uint8_t *bytes;
+  bool fin;
+  km_errinfo err;
+  km_sync_stats stats;
+  for (int i = 0; i < COUNT; i++) {
+    char key[32];
+    (void)snprintf(key, sizeof key, "many/%d", i);
+    kv_put(r->f, "docs", key, "v");
+  }
+  begin(r, false);
+  assert_int_equal(feed_open(r, KM_SYNC_VERSION), 0);
+  r->full = true;
+  assert_int_equal(feed_want(r, UINT64_MAX / 2), 0);
+  size_t len = km_sync_output(r->s, &bytes, &fin);
+  assert_true(len > 1000);
+  km_sync_get_stats(r->s, &stats);
+  assert_in_range(stats.entries_sent, 1, COUNT - 1);
+  assert_false(km_sync_work(r->s, &err));
+  km_sync_sent(r->s, len - 1);
+  assert_false(km_sync_work(r->s, &err));
+  km_sync_sent(r->s, 1);
+  assert_true(km_sync_work(r->s, &err)); /* the next one can be made */
+  r->full = false;
+  settle(r);
+  km_sync_get_stats(r->s, &stats);
+  assert_int_equal(stats.entries_sent, COUNT + 2);
 }
 
 /* --- Entries that are not what they seem --- */
@@ -533,6 +568,7 @@ static void test_more_is_lacking_than_is_kept(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(test_a_session_by_hand, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(test_a_frame_waits, set_up, tear_down),
       cmocka_unit_test_setup_teardown(test_forged_entries, set_up, tear_down),
       cmocka_unit_test_setup_teardown(test_replayed_entries, set_up, tear_down),
       cmocka_unit_test_setup_teardown(test_malformed_entries, set_up, tear_down),
