@@ -14,7 +14,7 @@ peer_packages+=(avahi-daemon avahi-utils dbus python3-zeroconf) # of multicast D
 peer_packages+=(zbar-tools) # of QR codes
 peer_packages+=(chromium)   # of the status page
 peer_packages+=(systemd libpam-systemd openssl curl) # of the services' units
-lint_packages=(clang clang-format clang-tidy g++ binutils file dpkg-dev)
+lint_packages=(clang libclang-rt-dev clang-format clang-tidy g++ binutils file dpkg-dev)
 
 is_installed() {
   [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2> /dev/null)" = installed ]
