@@ -483,6 +483,7 @@ static void a_stream_that_came_too_early_comes_again(void **state) {
       mesh_lab_run(&l, 100);
     }
     assert_int_equal(r->pushes, 1);
+    assert_non_null(r->push);
     assert_int_equal(km_stream_stop(r->push, TOO_EARLY), 0);
     if (order == 1) {
       mesh_lab_run(&l, 100);
@@ -490,6 +491,7 @@ static void a_stream_that_came_too_early_comes_again(void **state) {
       raw_say(r, BEAT);
     }
     WAIT(&l, r->pushes == 2 && node_stats(a).messages_out == 2);
+    assert_non_null(r->push);
     assert_int_equal(km_stream_stop(r->push, TOO_EARLY), 0);
     mesh_lab_run(&l, 200);
     assert_int_equal(r->pushes, 2); /* and no more */

@@ -255,9 +255,11 @@ static void on_raw_connected(void *ctx, km_conn *conn) {
 }
 
 static void on_raw_push_closed(void *ctx, km_stream *s, int error) {
-  (void)s;
+  raw *r = ctx;
   (void)error;
-  ((raw *)ctx)->push = NULL;
+  if (r->push == s) { /* the next one may be there already */
+    r->push = NULL;
+  }
 }
 
 static void on_raw_stream(void *ctx, km_conn *conn, km_stream *s) {
