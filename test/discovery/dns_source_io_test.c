@@ -412,7 +412,7 @@ static void the_system_s_servers_are_followed(void **state) {
   char path[] = "/tmp/km-resolv-XXXXXX", text[128];
   const char *origin = "alias.test";
   const km_dns_options options = {
-      .size = sizeof options, .origins = &origin, .origin_count = 1, .timeout_ms = 700};
+      .size = sizeof options, .origins = &origin, .origin_count = 1, .timeout_ms = 5000};
   int fd = mkstemp(path);
   assert_true(fd >= 0);
   (void)close(fd);

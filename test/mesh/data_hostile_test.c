@@ -19,6 +19,7 @@ typedef struct lab {
   raw *mallory;
   km_secret_key *key; /* mallory's */
   km_stream *push;
+  int64_t began_ms;
 } lab;
 
 static node *open_node(mesh_lab *l) {
@@ -40,6 +41,7 @@ static km_peer_status mallory_is(lab *l) {
 
 static void open_lab(lab *l) {
   memset(l, 0, sizeof *l);
+  l->began_ms = km_clock_wall().unix_ns / 1000000;
   mesh_lab_open(&l->mesh);
   l->n = open_node(&l->mesh);
   l->witness = open_node(&l->mesh);
@@ -364,14 +366,12 @@ static void junk_on_a_synchronization_is_counted(void **state) {
 
 static void push_message(lab *l, const km_secret_key *sender, const km_id *to, bool forge) {
   uint8_t bytes[1024];
-  int64_t now = km_clock_wall().unix_ns / 1000000;
-  km_message m = {.id = {1, 2, 3},
-                  .broadcast = to == NULL,
+  km_message m = {.broadcast = to == NULL,
                   .type = "t",
                   .body = "1",
                   .body_len = 1,
-                  .sent_ms = now,
-                  .expires_ms = now + 60000};
+                  .sent_ms = l->began_ms, /* a part of the id: the same one is the same again */
+                  .expires_ms = l->began_ms + 600000};
   km_wr wr = km_wr_init(bytes, sizeof bytes);
   km_secret_key_id(sender, &m.sender);
   m.to = to != NULL ? *to : (km_id){{0}};
