@@ -194,7 +194,7 @@ static km_udp_addr source_of(const char *text) {
 
 static bool same_source(const char *a, const char *b) {
   km_udp_addr x = source_of(a), y = source_of(b);
-  return memcmp(&x, &y, sizeof x) == 0;
+  return km_udp_addr_equal(&x, &y);
 }
 
 static void an_ipv6_network_is_one_source(void **state) {
