@@ -160,31 +160,6 @@ static void fail(km_http_request *r, int code, const char *what) {
   fail_with(r, &why);
 }
 
-static const char *explain_tls(int number) {
-  switch (-number) {
-  case 322:
-  case 325:
-    return "its certificate is made out to another name";
-  case 188:
-  case 275:
-  case 313:
-    return "its certificate is not signed by an authority that is trusted here";
-  case 151:
-    return "its certificate has expired";
-  case 150:
-    return "its certificate is not valid yet; is the clock right?";
-  case 326:
-  case 328:
-    return "it does not speak TLS 1.3 at this port";
-  case 0:
-  case 308:
-  case 397:
-    return "it hung up";
-  default:
-    return wolfSSL_ERR_reason_error_string((unsigned long)number);
-  }
-}
-
 static void on_broken(km_http_request *r, const char *in, size_t len) {
   char text[96] = "";
   if (in != NULL) {
@@ -197,7 +172,7 @@ static void on_broken(km_http_request *r, const char *in, size_t len) {
     km_errinfo why;
     /* And it says nothing at all where it fails while it is told to connect: the peer was quick. */
     (void)km_fail(&why, KM_ERR_SERVER_TLS, "TLS with %.80s failed: %s", r->url.host,
-                  number != NULL    ? explain_tls((int)strtol(number + 4, NULL, 10))
+                  number != NULL    ? km_relay_trust_explain((int)strtol(number + 4, NULL, 10))
                   : text[0] != '\0' ? text
                                     : "its certificate or its version of TLS will not do");
     fail_with(r, &why);

@@ -125,31 +125,6 @@ void km_relay_link_close(km_relay_link *link, bool goodbye) {
 
 /* --- what went wrong ------------------------------------------------------------------------- */
 
-static const char *explain_tls(int number) {
-  switch (-number) {
-  case 322:
-  case 325:
-    return "its certificate is made out to another name";
-  case 188:
-  case 275:
-  case 313:
-    return "its certificate is not signed by an authority that is trusted here";
-  case 151:
-    return "its certificate has expired";
-  case 150:
-    return "its certificate is not valid yet; is the clock right?";
-  case 326:
-  case 328:
-    return "it does not speak TLS 1.3 at this port";
-  case 0:
-  case 308:
-  case 397:
-    return "it hung up";
-  default:
-    return wolfSSL_ERR_reason_error_string((unsigned long)number);
-  }
-}
-
 /* lws names a failure of TLS by wolfSSL's number alone, and by nothing where it fails while lws is
  * told to connect: a relay that is near, or this program slow. */
 static void fail_tls(km_relay_link *link, const char *text) {
@@ -157,7 +132,7 @@ static void fail_tls(km_relay_link *link, const char *text) {
   int number = what != NULL ? (int)strtol(what + 4, NULL, 10) : 0; /* 0: none */
   km_errinfo why;
   (void)km_fail(&why, KM_ERR_RELAY_TLS, "TLS with %.80s failed: %s", link->url->host,
-                text[0] != '\0' ? explain_tls(number)
+                text[0] != '\0' ? km_relay_trust_explain(number)
                                 : "its certificate or its version of TLS will not do");
   end(link, &why);
 }

@@ -69,3 +69,28 @@ int km_relay_trust_new(struct WOLFSSL_CTX **ret, const km_env *env, const char *
   *ret = tls;
   return 0;
 }
+
+const char *km_relay_trust_explain(int number) {
+  switch (-number) {
+  case 322:
+  case 325:
+    return "its certificate is made out to another name";
+  case 188:
+  case 275:
+  case 313:
+    return "its certificate is not signed by an authority that is trusted here";
+  case 151:
+    return "its certificate has expired";
+  case 150:
+    return "its certificate is not valid yet; is the clock right?";
+  case 326:
+  case 328:
+    return "it does not speak TLS 1.3 at this port";
+  case 0:
+  case 308:
+  case 397:
+    return "it hung up";
+  default:
+    return wolfSSL_ERR_reason_error_string((unsigned long)number);
+  }
+}

@@ -12,4 +12,8 @@ struct WOLFSSL_CTX;
 KM_NODISCARD int km_relay_trust_new(struct WOLFSSL_CTX **ret, const km_env *env,
                                     const char *ca_file, km_errinfo *err);
 
+/* Why a handshake failed, in words that follow "failed: ". `number`: wolfSSL's, negative as a rule,
+ * which is all that lws passes on; 0: none. Static. */
+const char *km_relay_trust_explain(int number);
+
 #endif /* KM_RELAY_TRUST_IO_H */
