@@ -17,16 +17,18 @@ import unittest
 
 from dns_lab import ANY, DNS, NO_LIMITS, ORIGIN, PLAIN, Dns, DnsCase, run_dns, send, split
 from lab import FAILED, LIMIT, OK, SOURCE, USAGE, can, main
+from man_lab import ManPage
 from pkarr import Answer, Key, now_us, query, z32
 from relay_lab import have_openssl, make_certificate
 
 SAMPLE = os.path.join(SOURCE, "cmd/dns/km-dns.toml")
-MAN = os.path.join(SOURCE, "docs/man/km-dns.1")
 RELAY = "relay=https://relay.example./"
 MEMORY = "[store]\nmemory = true\n"
 
 
-class Words(DnsCase):
+class Words(ManPage, DnsCase):
+    NAME, RUN = "dns", staticmethod(run_dns)
+
     def test_help(self):
         for flag in "--help", "-h":
             result = run_dns(flag)
@@ -48,30 +50,6 @@ class Words(DnsCase):
         result = run_dns("--devv", "--json")
         self.assertEqual((result.status, result.err), (USAGE, ""))
         self.assertIn("--dev?", result.event("error")["message"])
-
-    def test_the_man_page_has_every_option_and_no_other(self):
-        with open(MAN, encoding="utf-8") as file:
-            text = file.read().replace("\\-", "-")
-        listed = set(re.findall(r"^\.TP\n\.B[IR]? (--[a-z-]+)", text, re.M))
-        told = set(re.findall(r"^\s+(--[a-z-]+)", run_dns("--help").out, re.M))
-        self.assertEqual(listed, told)
-
-    def test_the_man_page_and_the_sample_have_every_key(self):
-        with open(os.path.join(SOURCE, "cmd/dns/config.c"), encoding="utf-8") as file:
-            table = re.search(r"known\[\] = \{(.*?)NULL\}", file.read(), re.S).group(1)
-        keys = set(re.findall(r'"([a-z._]+)"', table))
-        self.assertGreater(len(keys), 30)
-        for path in MAN, SAMPLE:
-            with open(path, encoding="utf-8") as file:
-                text = re.sub(r"\\f[BR]", "", file.read())
-            missing = {key for key in keys if not re.search(rf"\b{key.split('.')[-1]}\b", text)}
-            self.assertEqual(missing, set(), path)
-
-    @unittest.skipUnless(shutil.which("groff"), "no groff here")
-    def test_the_man_page_is_clean(self):
-        done = subprocess.run(["groff", "-ww", "-z", "-man", "-Tutf8", MAN], capture_output=True,
-                              check=False)
-        self.assertEqual((done.returncode, done.stderr.decode()), (0, ""))
 
 
 # What a file says, what the sentence has in it; the line is the last of the file.

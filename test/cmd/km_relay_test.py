@@ -14,10 +14,10 @@ import urllib.error
 import urllib.request
 
 from lab import LIMIT, OK, SOURCE, USAGE, Process, Server, main, run
+from man_lab import ManPage
 from relay_lab import ANY, RELAY, RelayCase, run_relay
 
 SAMPLE = os.path.join(SOURCE, "cmd/relay/km-relay.toml")
-MAN = os.path.join(SOURCE, "docs/man/km-relay.1")
 
 
 def get(url, **headers):
@@ -31,7 +31,9 @@ def get(url, **headers):
             return answer.code, answer.headers, answer.read()
 
 
-class Words(RelayCase):
+class Words(ManPage, RelayCase):
+    NAME, RUN = "relay", staticmethod(run_relay)
+
     def test_help(self):
         for flag in "--help", "-h":
             result = run_relay(flag)
@@ -53,30 +55,6 @@ class Words(RelayCase):
             if result is not None:
                 self.assertEqual((result.status, result.err), (USAGE, ""))
                 self.assertIn(word, result.event("error")["message"])
-
-    def test_the_man_page_has_every_option_and_no_other(self):
-        with open(MAN, encoding="utf-8") as file:
-            text = file.read().replace("\\-", "-")
-        listed = set(re.findall(r"^\.TP\n\.B[IR]? (--[a-z-]+)", text, re.M))
-        told = set(re.findall(r"^\s+(--[a-z-]+)", run_relay("--help").out, re.M))
-        self.assertEqual(listed, told)
-
-    def test_the_man_page_has_every_key(self):
-        with open(os.path.join(SOURCE, "cmd/relay/config.c"), encoding="utf-8") as file:
-            table = re.search(r"known\[\] = \{(.*?)NULL\}", file.read(), re.S).group(1)
-        keys = set(re.findall(r'"([a-z._]+)"', table))
-        self.assertGreater(len(keys), 30)
-        for path in MAN, SAMPLE:
-            with open(path, encoding="utf-8") as file:
-                text = re.sub(r"\\f[BR]", "", file.read())
-            missing = {key for key in keys if not re.search(rf"\b{key.split('.')[-1]}\b", text)}
-            self.assertEqual(missing, set(), path)
-
-    @unittest.skipUnless(shutil.which("groff"), "no groff here")
-    def test_the_man_page_is_clean(self):
-        done = subprocess.run(["groff", "-ww", "-z", "-man", "-Tutf8", MAN], capture_output=True,
-                              check=False)
-        self.assertEqual((done.returncode, done.stderr.decode()), (0, ""))
 
 
 ID = "3b6a27bcceb6a42d62a3a8d02a6f0d73653215771de243a63ac048a18b59da29"
