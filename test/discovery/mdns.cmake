@@ -19,7 +19,7 @@ if(CMAKE_SYSTEM_NAME STREQUAL "Linux")
     km_add_script_test(discovery_mdns_lan LABELS netlab TIMEOUT 300
       COMMAND ${KM_PYTHON3} -B ${CMAKE_CURRENT_SOURCE_DIR}/mdns_test.py)
     # Builds real iroh the first time.
-    km_add_script_test(discovery_mdns_iroh LABELS "netlab;interop" TIMEOUT 1800
+    km_add_script_test(discovery_mdns_iroh LABELS netlab interop TIMEOUT 1800
       COMMAND ${KM_PYTHON3} -B ${CMAKE_CURRENT_SOURCE_DIR}/mdns_iroh_test.py)
   endif()
 endif()

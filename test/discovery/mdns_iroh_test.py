@@ -86,11 +86,14 @@ class Cases:
             for other in theirs + ours:
                 if one is not other:
                     one.wait(rf"found {other.id} ", 15)
-        marks = [len(one.lines) for one in theirs + ours]
+        marks = [(one, len(one.lines)) for one in theirs + ours]
         time.sleep(20)
-        lost = [line for one, mark in zip(theirs + ours, marks) for line in one.lines[mark:]
+        lost = [(one.id, line) for one, mark in marks for line in one.lines[mark:]
                 if line.startswith("lost")]
-        self.assertEqual(lost, [])
+        # Among themselves iroh's nodes draw lots for who answers, and forget who was not drawn for
+        # three turns: a busy machine is enough (swarm-discovery, src/updater.rs).
+        self.assertEqual([(who, line) for who, line in lost
+                          if not {who, line.split()[1]} <= {one.id for one in theirs}], [])
 
     def test_signed_does_not_believe_it(self):
         lan = Lan(self)

@@ -29,7 +29,7 @@ if(KM_PYTHON3)
   km_add_script_test(netlab_link LABELS netlab TIMEOUT 120
     COMMAND ${KM_PYTHON3} -B ${CMAKE_CURRENT_SOURCE_DIR}/link_test.py)
   if(TARGET km_interop_peer)
-    km_add_script_test(netlab_iroh LABELS "netlab;interop" TIMEOUT 600
+    km_add_script_test(netlab_iroh LABELS netlab interop TIMEOUT 600
       COMMAND ${KM_PYTHON3} -B ${CMAKE_CURRENT_SOURCE_DIR}/iroh_test.py)
   endif()
   # It measures: nothing beside it.

@@ -14,6 +14,11 @@ function(km_test_properties name labels timeout)
   if(NOT timeout)
     set(timeout 120)
   endif()
+  foreach(label IN LISTS labels)
+    if(NOT label MATCHES "^[a-z]+$") # "a;b" in quotes is one label to ctest, and its filters differ
+      message(FATAL_ERROR "${name}: a label is one word: ${label}")
+    endif()
+  endforeach()
   set_tests_properties(${name} PROPERTIES
     LABELS "${labels}" TIMEOUT ${timeout} SKIP_RETURN_CODE 77
     ENVIRONMENT "KM_BIN_DIR=${CMAKE_RUNTIME_OUTPUT_DIRECTORY};KM_SOURCE_DIR=${PROJECT_SOURCE_DIR};KM_BUILD_DIR=${PROJECT_BINARY_DIR};ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1;UBSAN_OPTIONS=print_stacktrace=1")
