@@ -35,7 +35,7 @@ static int reply(km_server_conn *c, const answer *a) {
   uint8_t buf[LWS_PRE + HEADERS_MAX + sizeof page];
   uint8_t *at = buf + LWS_PRE, *end = buf + LWS_PRE + HEADERS_MAX;
   size_t len = a->body == NULL ? 0 : strlen(a->body);
-  struct lws *wsi = c->wsi;
+  struct lws *wsi = c->conn.wsi;
   c->s->stats.http_requests++;
   bool whole =
       lws_add_http_header_status(wsi, a->status, &at, end) == 0 &&
@@ -70,7 +70,7 @@ static bool is_challenge(const char *text) {
 static int reply_generate_204(km_server_conn *c) {
   static const char name[] = "x-iroh-challenge:";
   char challenge[CHALLENGE_MAX + 2] = "", response[sizeof challenge + 16];
-  int n = lws_hdr_custom_copy(c->wsi, challenge, sizeof challenge, name, (int)sizeof name - 1);
+  int n = lws_hdr_custom_copy(c->conn.wsi, challenge, sizeof challenge, name, (int)sizeof name - 1);
   answer a = {.status = 204};
   if (n > 0 && is_challenge(challenge)) {
     (void)snprintf(response, sizeof response, "response %s", challenge);
@@ -82,7 +82,7 @@ static int reply_generate_204(km_server_conn *c) {
 
 /* A plain listener beside TLS is there for captive portals alone. */
 static bool serves_all(const km_server_conn *c) {
-  return lws_is_ssl(c->wsi) || c->s->config.relay_over_http;
+  return lws_is_ssl(c->conn.wsi) || c->s->config.relay_over_http;
 }
 
 static int reply_page(km_server_conn *c, const char *uri) {
@@ -115,7 +115,7 @@ static int reply_page(km_server_conn *c, const char *uri) {
 
 int km_server_http(km_server_conn *c, const char *uri) {
   int rv;
-  if (lws_hdr_total_length(c->wsi, WSI_TOKEN_GET_URI) == 0) {
+  if (lws_hdr_total_length(c->conn.wsi, WSI_TOKEN_GET_URI) == 0) {
     (void)reply(c, &(answer){404, NULL, NULL, NULL, NULL}); /* what else it sends is not wanted */
     return -1;
   }
@@ -126,7 +126,7 @@ int km_server_http(km_server_conn *c, const char *uri) {
   } else {
     rv = reply(c, &(answer){404, "text/plain", "Not Found", NULL, NULL});
   }
-  return rv != 0 || lws_http_transaction_completed(c->wsi) != 0 ? -1 : 0;
+  return rv != 0 || lws_http_transaction_completed(c->conn.wsi) != 0 ? -1 : 0;
 }
 
 /* --- upgrades -------------------------------------------------------------------------------- */
@@ -192,31 +192,31 @@ static bool wants_upgrade(struct lws *wsi) {
 
 int km_server_check_upgrade(km_server_conn *c, const char *to) {
   char uri[64], version[8] = "";
-  if (lws_hdr_total_length(c->wsi, WSI_TOKEN_GET_URI) == 0) {
+  if (lws_hdr_total_length(c->conn.wsi, WSI_TOKEN_GET_URI) == 0) {
     c->s->stats.bad_upgrades++; /* another method, or to what lws has refused already */
     return -1;
   }
-  if (lws_hdr_copy(c->wsi, uri, sizeof uri, WSI_TOKEN_GET_URI) <= 0 || strcmp(uri, "/relay") != 0 ||
-      !serves_all(c)) {
+  if (lws_hdr_copy(c->conn.wsi, uri, sizeof uri, WSI_TOKEN_GET_URI) <= 0 ||
+      strcmp(uri, "/relay") != 0 || !serves_all(c)) {
     return refuse(c, "there is nothing to upgrade here\n", NULL, NULL);
   }
   if (strcmp(to, "websocket") != 0) {
     return refuse(c, "only an upgrade to websocket is known\n", NULL, NULL);
   }
-  if (lws_hdr_total_length(c->wsi, WSI_TOKEN_HOST) == 0) {
+  if (lws_hdr_total_length(c->conn.wsi, WSI_TOKEN_HOST) == 0) {
     return refuse(c, "the Host header is missing\n", NULL, NULL);
   }
-  if (!wants_upgrade(c->wsi)) {
+  if (!wants_upgrade(c->conn.wsi)) {
     return refuse(c, "the Connection header does not say upgrade\n", NULL, NULL);
   }
-  if (lws_hdr_copy(c->wsi, version, sizeof version, WSI_TOKEN_VERSION) <= 0 ||
+  if (lws_hdr_copy(c->conn.wsi, version, sizeof version, WSI_TOKEN_VERSION) <= 0 ||
       strcmp(version, "13") != 0) {
     return refuse(c, "the WebSocket version has to be 13\n", "sec-websocket-version:", "13");
   }
-  if (lws_hdr_total_length(c->wsi, WSI_TOKEN_KEY) != 24) {
+  if (lws_hdr_total_length(c->conn.wsi, WSI_TOKEN_KEY) != 24) {
     return refuse(c, "the Sec-WebSocket-Key is missing or not 16 bytes\n", NULL, NULL);
   }
-  km_relay_version version_offered = choose_version(c->wsi);
+  km_relay_version version_offered = choose_version(c->conn.wsi);
   if (version_offered == 0) {
     return refuse(c,
                   "the Sec-WebSocket-Protocol has to be " KM_RELAY_PROTOCOL_V2
@@ -236,11 +236,11 @@ static bool keep_token(km_server_conn *c, const char *text) {
 
 static bool read_token(km_server_conn *c) {
   char text[1024];
-  int n = lws_hdr_copy(c->wsi, text, sizeof text, WSI_TOKEN_HTTP_AUTHORIZATION);
+  int n = lws_hdr_copy(c->conn.wsi, text, sizeof text, WSI_TOKEN_HTTP_AUTHORIZATION);
   if (n > 7 && strncasecmp(text, "bearer ", 7) == 0) {
     return keep_token(c, text + 7);
   }
-  n = lws_get_urlarg_by_name_safe(c->wsi, "token=", text, sizeof text);
+  n = lws_get_urlarg_by_name_safe(c->conn.wsi, "token=", text, sizeof text);
   return n <= 0 ? n > -2 : keep_token(c, text);
 }
 
@@ -251,15 +251,15 @@ static bool read_header(km_server_conn *c) {
   char text[KM_RELAY_AUTH_HEADER_LEN + 2];
   uint8_t exported[KM_RELAY_EXPORTED_LEN];
   km_relay_auth_header header;
-  int len = lws_hdr_custom_length(c->wsi, name, (int)sizeof name - 1);
+  int len = lws_hdr_custom_length(c->conn.wsi, name, (int)sizeof name - 1);
   if (len <= 0) {
     return true;
   }
-  if (lws_hdr_custom_copy(c->wsi, text, sizeof text, name, (int)sizeof name - 1) != len ||
+  if (lws_hdr_custom_copy(c->conn.wsi, text, sizeof text, name, (int)sizeof name - 1) != len ||
       km_relay_auth_header_read(&header, text, (size_t)len) != 0) {
     return false;
   }
-  if (km_server_tls_export(c->wsi, &header.id, exported) &&
+  if (km_server_tls_export(c->conn.wsi, &header.id, exported) &&
       km_relay_auth_header_verify(&header, exported)) {
     c->header_proven = true;
     c->proven = header.id;
@@ -269,7 +269,7 @@ static bool read_header(km_server_conn *c) {
 
 bool km_server_read_login(km_server_conn *c) {
   bool good = read_header(c) && read_token(c);
-  km_server_tls_export_done(c->wsi);
+  km_server_tls_export_done(c->conn.wsi);
   if (!good) {
     c->s->stats.bad_upgrades++;
   }

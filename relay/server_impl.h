@@ -3,9 +3,9 @@
 #define KM_RELAY_SERVER_IMPL_H
 
 #include "base/addr_counter.h"
+#include "base/io/lws_conns_io.h"
 #include "base/io/lws_listen_io.h"
 #include "base/io/lws_tls_io.h"
-#include "base/timer_heap.h"
 #include "relay/assembly.h"
 #include "relay/handshake.h"
 #include "relay/server.h"
@@ -22,11 +22,8 @@ typedef enum km_server_conn_state {
 
 typedef struct km_server_conn {
   km_relay_server *s;
-  struct lws *wsi;
+  km_lws_conn conn;
   km_server_conn_state state;
-  struct km_server_conn *next, *prev; /* all */
-  km_udp_addr remote;
-  km_timer_node timer;
   km_ts established_by; /* deadline of the login, of closing; KM_TS_NEVER while relaying */
   km_ts blocked_since;  /* the socket is full; KM_TS_NEVER: it is not */
   uint64_t write_ns;    /* how long it may be, set when it gets full */
@@ -45,6 +42,7 @@ typedef struct km_server_conn {
   km_switch_client client;
 } km_server_conn;
 
+#define KM_SERVER_CONN(c) KM_LIST_ITEM(c, km_server_conn, conn)
 #define KM_SERVER_CLIENT(c) ((km_server_conn *)((char *)(c)-offsetof(km_server_conn, client)))
 #define KM_SERVER_PART(a) ((km_server_conn *)((char *)(a)-offsetof(km_server_conn, part)))
 
@@ -55,10 +53,8 @@ struct km_relay_server {
   km_lws_listener listeners[2 * KM_RELAY_SERVER_MAX_BINDS];
   size_t listener_count;
   km_switchboard sb;
-  km_timer_heap timers;
-  km_deadline *deadline;
+  km_lws_conns conns;
   km_defer *flush;
-  km_server_conn *conns;
   km_server_conn *first_login, *last_login; /* undecided, in the order of their numbers */
   km_assembly_pool parts;
   km_addr_counter by_addr;

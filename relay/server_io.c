@@ -38,7 +38,7 @@ uint64_t km_server_round_trip(const km_server_conn *c) {
   struct tcp_info info;
   socklen_t len = sizeof info;
   memset(&info, 0, sizeof info);
-  if (getsockopt(lws_get_socket_fd(c->wsi), IPPROTO_TCP, TCP_INFO, &info, &len) == 0) {
+  if (getsockopt(lws_get_socket_fd(c->conn.wsi), IPPROTO_TCP, TCP_INFO, &info, &len) == 0) {
     return info.tcpi_rtt * (KM_NS_PER_MS / 1000);
   }
 #endif
@@ -67,8 +67,7 @@ void km_server_conn_arm(km_server_conn *c) {
     km_ts ping = km_switchboard_deadline(&c->client);
     at = ping < at ? ping : at;
   }
-  km_timer_heap_set(&c->s->timers, &c->timer, at);
-  km_deadline_set(c->s->deadline, km_timer_heap_next(&c->s->timers));
+  km_lws_conn_set_deadline(&c->conn, at);
 }
 
 void km_server_conn_kill(km_server_conn *c) {
@@ -80,13 +79,11 @@ void km_server_conn_kill(km_server_conn *c) {
   km_assembly_reset(&c->part, &c->s->parts);
   c->state = KM_SERVER_CLOSING;
   c->established_by = c->blocked_since = c->paused_until = KM_TS_NEVER;
-  km_server_conn_arm(c);
-  lws_set_timeout(c->wsi, PENDING_TIMEOUT_CLOSE_ACK, LWS_TO_KILL_ASYNC);
-  km_lws_touch(c->s->lws);
+  km_lws_conn_kill(&c->conn, c->s->lws);
 }
 
-static void on_conn_timer(km_timer_node *node) {
-  km_server_conn *c = (km_server_conn *)((char *)node - offsetof(km_server_conn, timer));
+static void on_late(km_lws_conn *conn) {
+  km_server_conn *c = KM_SERVER_CONN(conn);
   km_relay_server *s = c->s;
   km_ts now = km_server_now(s);
   if (c->established_by <= now) {
@@ -102,17 +99,8 @@ static void on_conn_timer(km_timer_node *node) {
   }
 }
 
-static void on_deadline(void *ctx) {
-  km_relay_server *s = ctx;
-  km_timer_node *node;
-  while ((node = km_timer_heap_pop(&s->timers, km_server_now(s))) != NULL) {
-    node->fire(node);
-  }
-  km_deadline_set(s->deadline, km_timer_heap_next(&s->timers));
-}
-
 static void check_stopped(km_relay_server *s) {
-  if (s->stopping && s->conns == NULL && s->on_stopped != NULL) {
+  if (s->stopping && s->conns.count == 0 && s->on_stopped != NULL) {
     void (*on_stopped)(void *ctx) = s->on_stopped;
     s->on_stopped = NULL;
     on_stopped(s->stopped_ctx); /* from the end of a turn: it may free the server */
@@ -146,7 +134,7 @@ static bool may_enter(km_relay_server *s, int fd) {
   km_udp_addr remote;
   s->stats.accepted++;
   bool may = !s->stopping && km_lws_peer(fd, &remote) &&
-             (l->connections == 0 || s->stats.connections < l->connections) &&
+             (l->connections == 0 || s->conns.count < l->connections) &&
              (l->connections_per_addr == 0 ||
               km_addr_counter_get(&s->by_addr, &remote) < l->connections_per_addr) &&
              takes_its_share(s, &remote) && km_token_bucket_take(&s->accepts, km_server_now(s));
@@ -160,23 +148,17 @@ static int enter(km_relay_server *s, struct lws *wsi) {
     return -1;
   }
   c->s = s;
-  c->wsi = wsi;
-  c->timer.fire = on_conn_timer;
   c->blocked_since = c->paused_until = KM_TS_NEVER;
-  c->established_by = km_server_now(s) + establish_patience(c);
-  if (!km_lws_peer(lws_get_socket_fd(wsi), &c->remote) ||
-      km_timer_heap_reserve(&s->timers, s->stats.connections + 1) != 0 ||
-      km_addr_counter_add(&s->by_addr, &c->remote) != 0) {
+  if (!km_lws_conns_enter(&s->conns, &c->conn, wsi)) {
     km_env_free(s->config.env, c);
     return -1;
   }
-  s->stats.connections++;
-  c->next = s->conns;
-  if (c->next != NULL) {
-    c->next->prev = c;
+  if (km_addr_counter_add(&s->by_addr, &c->conn.remote) != 0) {
+    km_lws_conns_leave(&c->conn);
+    km_env_free(s->config.env, c);
+    return -1;
   }
-  s->conns = c;
-  lws_set_opaque_user_data(wsi, c);
+  c->established_by = km_server_now(s) + establish_patience(c);
   km_server_conn_arm(c);
   return 0;
 }
@@ -189,18 +171,8 @@ static void leave(km_server_conn *c) {
   km_switchboard_leave(&s->sb, &c->client);
   km_server_forget_login(c);
   km_server_let_go(c);
-  km_timer_heap_set(&s->timers, &c->timer, KM_TS_NEVER);
-  km_addr_counter_remove(&s->by_addr, &c->remote);
-  s->stats.connections--;
-  if (c->prev != NULL) {
-    c->prev->next = c->next;
-  } else {
-    s->conns = c->next;
-  }
-  if (c->next != NULL) {
-    c->next->prev = c->prev;
-  }
-  lws_set_opaque_user_data(c->wsi, NULL);
+  km_addr_counter_remove(&s->by_addr, &c->conn.remote);
+  km_lws_conns_leave(&c->conn);
   km_env_free(s->config.env, c->token);
   km_env_free(s->config.env, c);
   km_defer_run(s->flush);
@@ -222,7 +194,7 @@ void km_relay_server_decide(km_relay_server *s, uint64_t login, const char *deni
 static int on_conn(km_server_conn *c, enum lws_callback_reasons reason, void *in, size_t len) {
   switch (reason) {
   case LWS_CALLBACK_HTTP:
-    return km_lws_has_version(c->wsi) ? km_server_http(c, in) : -1;
+    return km_lws_has_version(c->conn.wsi) ? km_server_http(c, in) : -1;
   case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
     return km_server_check_upgrade(c, in);
   case LWS_CALLBACK_FILTER_PROTOCOL_CONNECTION:
@@ -261,8 +233,8 @@ static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *use
   case LWS_CALLBACK_SERVER_NEW_CLIENT_INSTANTIATED:
     return enter(s, wsi);
   default: {
-    km_server_conn *c = wsi == NULL ? NULL : lws_get_opaque_user_data(wsi);
-    return c == NULL ? 0 : on_conn(c, reason, in, len);
+    km_lws_conn *c = km_lws_conns_find(wsi);
+    return c == NULL ? 0 : on_conn(KM_SERVER_CONN(c), reason, in, len);
   }
   }
 }
@@ -337,7 +309,6 @@ static int make_parts(km_relay_server *s, km_errinfo *err) {
   const km_env *env = s->config.env;
   fit_limits(&s->config.limits);
   km_assembly_pool_init(&s->parts, env, bytes_limit(l->partial_bytes));
-  km_timer_heap_init(&s->timers, env);
   km_addr_counter_init(&s->by_addr, env);
   km_addr_counter_init(&s->recent, env);
   km_token_bucket_init(&s->accepts, l->accepts_per_second,
@@ -345,7 +316,7 @@ static int make_parts(km_relay_server *s, km_errinfo *err) {
                        km_server_now(s));
   int rv = km_switchboard_init(&s->sb, env, bytes_limit(l->queued_bytes));
   if (rv == 0) {
-    rv = km_deadline_new(&s->deadline, s->config.loop, on_deadline, s);
+    rv = km_lws_conns_init(&s->conns, env, s->config.loop, on_late);
   }
   if (rv == 0) {
     rv = km_defer_new(&s->flush, s->config.loop, on_flush, s);
@@ -429,12 +400,11 @@ void km_relay_server_free(km_relay_server *s) {
   km_lws_tls_free(s->tls);
   km_switchboard_clear(&s->sb);
   km_assembly_pool_clear(&s->parts);
-  if (s->timers.env != NULL) { /* make_parts came so far */
-    km_timer_heap_clear(&s->timers);
+  km_lws_conns_clear(&s->conns);
+  if (s->by_addr.env != NULL) { /* make_parts came so far */
     km_addr_counter_clear(&s->by_addr);
     km_addr_counter_clear(&s->recent);
   }
-  km_deadline_free(s->deadline);
   km_defer_free(s->flush);
   km_env_free(s->config.env, (void *)(uintptr_t)s->config.http);
   km_env_free(s->config.env, s);
@@ -455,12 +425,13 @@ void km_relay_server_shutdown(km_relay_server *s, uint32_t grace_ms, void (*on_d
   uint64_t spread =
       s->sb.stats.clients < RESTART_SPREAD_MAX_MS ? s->sb.stats.clients : RESTART_SPREAD_MAX_MS;
   km_switchboard_restarting(&s->sb, spread > grace_ms / 2 ? (uint32_t)spread : grace_ms / 2, 60000);
-  for (km_server_conn *c = s->conns; c != NULL; c = c->next) {
+  for (km_list *at = s->conns.all.next; at != &s->conns.all; at = at->next) {
+    km_server_conn *c = KM_SERVER_CONN(KM_LIST_ITEM(at, km_lws_conn, node));
     if (c->state == KM_SERVER_RELAYING) {
       s->stats.disconnects++;
       c->state = KM_SERVER_CLOSING;
       c->established_by = until;
-      (void)lws_callback_on_writable(c->wsi);
+      (void)lws_callback_on_writable(c->conn.wsi);
       km_server_conn_arm(c);
     } else if (c->state != KM_SERVER_CLOSING) {
       km_server_conn_kill(c);
@@ -473,6 +444,7 @@ void km_relay_server_shutdown(km_relay_server *s, uint32_t grace_ms, void (*on_d
 void km_relay_server_get_stats(const km_relay_server *s, km_relay_server_stats *ret) {
   const km_switch_stats *b = &s->sb.stats;
   *ret = s->stats;
+  ret->connections = s->conns.count;
   ret->clients = b->clients;
   ret->ids = b->ids;
   ret->messages_rx = b->rx_messages;

@@ -7,13 +7,13 @@
 /* --- out ------------------------------------------------------------------------------------- */
 
 static bool is_written(const km_server_conn *c) {
-  return lws_partial_buffered(c->wsi) == 0 && km_switch_queue_empty(&c->client.out);
+  return lws_partial_buffered(c->conn.wsi) == 0 && km_switch_queue_empty(&c->client.out);
 }
 
 /* lws has a copy of what the kernel did not take: it counts as queued until it is gone. */
 static void count_held(km_server_conn *c, size_t bytes) {
   km_switch_pool_let_go(&c->s->sb.pool, c->lws_holds);
-  c->lws_holds = lws_partial_buffered(c->wsi) != 0 ? bytes : 0;
+  c->lws_holds = lws_partial_buffered(c->conn.wsi) != 0 ? bytes : 0;
   km_switch_pool_hold(&c->s->sb.pool, c->lws_holds);
 }
 
@@ -24,10 +24,10 @@ static int write_queue(km_server_conn *c) {
   size_t len;
   uint8_t *bytes;
   count_held(c, c->lws_holds);
-  while (lws_partial_buffered(c->wsi) == 0 &&
+  while (lws_partial_buffered(c->conn.wsi) == 0 &&
          (bytes = km_switch_queue_first(&c->client.out, &len)) != NULL) {
     /* Of the kinds that lws passes on as they are, this one is for an HTTP body. */
-    if (lws_write(c->wsi, bytes, len, LWS_WRITE_HTTP) < 0) {
+    if (lws_write(c->conn.wsi, bytes, len, LWS_WRITE_HTTP) < 0) {
       return -1;
     }
     s->stats.bytes_tx += len;
@@ -40,7 +40,7 @@ static int write_queue(km_server_conn *c) {
       c->write_ns = km_server_write_patience(c);
       km_server_conn_arm(c);
     }
-    (void)lws_callback_on_writable(c->wsi);
+    (void)lws_callback_on_writable(c->conn.wsi);
   } else if (c->blocked_since != KM_TS_NEVER) {
     c->blocked_since = KM_TS_NEVER;
     km_server_conn_arm(c);
@@ -60,7 +60,7 @@ void km_server_flush(km_relay_server *s) {
     km_server_conn *c = KM_SERVER_CLIENT(client);
     if (c->paused_until != KM_TS_NEVER && !c->deaf) {
       c->deaf = true;
-      (void)lws_rx_flow_control(c->wsi, 0);
+      (void)lws_rx_flow_control(c->conn.wsi, 0);
     }
     if (c->blocked_since == KM_TS_NEVER && write_queue(c) != 0) {
       km_server_conn_kill(c);
@@ -72,12 +72,12 @@ void km_server_flush(km_relay_server *s) {
  * what it sent meanwhile would be answered by a reset, which may take away what it has not read.
  * TLS says goodbye by itself. */
 static int say_goodbye(km_server_conn *c) {
-  if (lws_is_ssl(c->wsi)) {
+  if (lws_is_ssl(c->conn.wsi)) {
     return -1;
   }
   if (!c->said_goodbye) {
     c->said_goodbye = true;
-    (void)shutdown(lws_get_socket_fd(c->wsi), SHUT_WR);
+    (void)shutdown(lws_get_socket_fd(c->conn.wsi), SHUT_WR);
   }
   return 0;
 }
@@ -103,7 +103,7 @@ static int close_soon(km_server_conn *c) {
   c->state = KM_SERVER_CLOSING;
   c->established_by = km_server_now(c->s) + km_server_write_patience(c);
   km_server_conn_arm(c);
-  (void)lws_callback_on_writable(c->wsi);
+  (void)lws_callback_on_writable(c->conn.wsi);
   return 0;
 }
 
@@ -137,7 +137,7 @@ static void ask(km_server_conn *c) {
     return;
   }
   const km_relay_login login = {
-      .number = c->login, .id = c->hs.id, .remote = c->remote, .token = c->token};
+      .number = c->login, .id = c->hs.id, .remote = c->conn.remote, .token = c->token};
   s->config.authorize(s->config.ctx, s, &login);
 }
 
@@ -273,10 +273,10 @@ void km_server_control_frame(km_server_conn *c, size_t len) {
 
 int km_server_received(km_server_conn *c, const uint8_t *bytes, size_t len) {
   count_read(c, len > 0 ? len : FRAME_HEADER);
-  if (c->state == KM_SERVER_CLOSING || !lws_frame_is_binary(c->wsi)) {
+  if (c->state == KM_SERVER_CLOSING || !lws_frame_is_binary(c->conn.wsi)) {
     return 0; /* text says nothing here; iroh passes it over, too */
   }
-  bool last = lws_remaining_packet_payload(c->wsi) == 0 && lws_is_final_fragment(c->wsi);
+  bool last = lws_remaining_packet_payload(c->conn.wsi) == 0 && lws_is_final_fragment(c->conn.wsi);
   if (last && km_assembly_is_empty(&c->part)) {
     return take_message(c, bytes, len);
   }
@@ -296,7 +296,7 @@ bool km_server_relay_tick(km_server_conn *c, km_ts now) {
     c->paused_until = KM_TS_NEVER;
     if (c->deaf) {
       c->deaf = false;
-      (void)lws_rx_flow_control(c->wsi, 1);
+      (void)lws_rx_flow_control(c->conn.wsi, 1);
       km_lws_touch(s->lws);
     }
     km_switchboard_heard(&c->client, now); /* its pong may wait behind what was not read */

@@ -39,7 +39,7 @@ static int answer(km_dns_http_conn *c, const uint8_t *query, size_t len, km_doh_
 static int read_params(const km_dns_http_conn *c, km_doh_request *r, km_errinfo *err) {
   char param[4096]; /* no longer than lws' room for a whole head */
   for (int i = 0;; i++) {
-    int len = lws_hdr_copy_fragment(c->wsi, param, sizeof param, WSI_TOKEN_HTTP_URI_ARGS, i);
+    int len = lws_hdr_copy_fragment(c->conn.wsi, param, sizeof param, WSI_TOKEN_HTTP_URI_ARGS, i);
     int rv = len < 0 ? 0 : km_doh_param(r, param, (size_t)len, err);
     if (len < 0 || rv != 0) {
       return rv;

@@ -3,9 +3,9 @@
 #define KM_DISCOVERY_SERVER_HTTP_IMPL_H
 
 #include "base/addr_counter.h"
+#include "base/io/lws_conns_io.h"
 #include "base/io/lws_listen_io.h"
 #include "base/io/lws_tls_io.h"
-#include "base/timer_heap.h"
 #include "discovery/server/http_io.h"
 
 #define KM_DNS_HTTP_REQUEST_HEAD_MAX 4096 /* bytes; more is cut off by lws */
@@ -36,12 +36,8 @@ typedef int (*km_dns_http_body_fn)(km_dns_http_conn *c);
 
 struct km_dns_http_conn {
   km_dns_http *s;
-  struct lws *wsi;
+  km_lws_conn conn; /* its deadline: until the request is over, or the next one begins */
   km_dns_http_state state;
-  struct km_dns_http_conn *next, *prev; /* all */
-  km_udp_addr remote;
-  bool evicted;        /* closing, to make room */
-  km_timer_node timer; /* until the request is over, or the next one begins */
   /* The present request. */
   km_dns_http_method method;
   km_udp_addr source; /* who is asking, for limits */
@@ -64,11 +60,8 @@ struct km_dns_http {
   km_udp_addr *binds; /* http, then https */
   km_lws_listener listeners[2 * KM_DNS_SERVER_MAX_BINDS];
   size_t listener_count;
-  km_timer_heap timers;
-  km_deadline *deadline;
+  km_lws_conns conns;
   km_defer *check; /* whether all are gone */
-  km_dns_http_conn *conns;
-  size_t evicted; /* of them */
   km_addr_counter by_addr;
   km_rate_limit *requests, *puts;
   km_dns_server_stats stats; /* what is counted here */

@@ -1,7 +1,6 @@
 /* The HTTP side of a discovery server: listeners, connections and their deadlines. */
 #include "discovery/server/http_io.h"
 
-#include <stddef.h>
 #include <string.h>
 
 #include "discovery/server/http_impl.h"
@@ -13,44 +12,28 @@
 
 /* --- connections ----------------------------------------------------------------------------- */
 
-static void arm_next(km_dns_http *s) {
-  km_deadline_set(s->deadline, km_timer_heap_next(&s->timers));
+static km_dns_http_conn *conn_of(km_lws_conn *c) {
+  return KM_LIST_ITEM(c, km_dns_http_conn, conn);
 }
 
 void km_dns_http_arm(km_dns_http_conn *c) {
-  km_dns_http *s = c->s;
-  km_timer_heap_set(&s->timers, &c->timer,
-                    km_dns_http_now(s) + s->config.request_timeout_ms * KM_NS_PER_MS);
-  arm_next(s);
+  const km_dns_http *s = c->s;
+  km_lws_conn_set_deadline(&c->conn,
+                           km_dns_http_now(s) + s->config.request_timeout_ms * KM_NS_PER_MS);
 }
 
 void km_dns_http_kill(km_dns_http_conn *c) {
   c->state = KM_DNS_HTTP_CLOSING;
-  km_timer_heap_set(&c->s->timers, &c->timer, KM_TS_NEVER);
-  lws_set_timeout(c->wsi, PENDING_TIMEOUT_CLOSE_ACK, LWS_TO_KILL_ASYNC);
-  km_lws_touch(c->s->lws);
+  km_lws_conn_kill(&c->conn, c->s->lws);
 }
 
-static km_dns_http_conn *conn_of(km_timer_node *node) {
-  return (km_dns_http_conn *)(void *)((char *)node - offsetof(km_dns_http_conn, timer));
-}
-
-static void on_conn_timer(km_timer_node *node) {
-  km_dns_http_kill(conn_of(node));
-}
-
-static void on_deadline(void *ctx) {
-  km_dns_http *s = ctx;
-  km_timer_node *node;
-  while ((node = km_timer_heap_pop(&s->timers, km_dns_http_now(s))) != NULL) {
-    node->fire(node);
-  }
-  arm_next(s);
+static void on_late(km_lws_conn *c) {
+  km_dns_http_kill(conn_of(c));
 }
 
 static void on_check(void *ctx) {
   km_dns_http *s = ctx;
-  if (s->stopping && s->conns == NULL && s->on_stopped != NULL) {
+  if (s->stopping && s->conns.count == 0 && s->on_stopped != NULL) {
     void (*on_stopped)(void *ctx) = s->on_stopped;
     s->on_stopped = NULL;
     on_stopped(s->stopped_ctx); /* from the end of a turn: it may free the server */
@@ -65,18 +48,18 @@ static bool counts_addresses(const km_dns_http *s) {
 /* Whoever holds connections that do nothing keeps nobody out: the one that has been without a step
  * for longest goes, unless it waits for us. */
 static bool make_room(km_dns_http *s) {
-  if (s->timers.count == 0 || s->evicted >= KM_DNS_HTTP_EVICTED_MAX) {
+  km_lws_conn *nearest = km_lws_conns_nearest(&s->conns);
+  if (nearest == NULL || s->conns.evicted >= KM_DNS_HTTP_EVICTED_MAX) {
     return false;
   }
-  km_dns_http_conn *c = conn_of(s->timers.nodes[0]);
-  km_ts began = c->timer.at - s->config.request_timeout_ms * KM_NS_PER_MS;
+  km_dns_http_conn *c = conn_of(nearest);
+  km_ts began = nearest->timer.at - s->config.request_timeout_ms * KM_NS_PER_MS;
   if (c->state == KM_DNS_HTTP_WAITING || km_dns_http_now(s) < began + PATIENCE_NS) {
     return false;
   }
-  c->evicted = true;
-  s->evicted++;
+  c->state = KM_DNS_HTTP_CLOSING;
   s->stats.http_refused++;
-  km_dns_http_kill(c);
+  km_lws_conn_evict(nearest, s->lws);
   return true;
 }
 
@@ -105,7 +88,7 @@ static bool may_enter(km_dns_http *s, struct lws *listener, int fd) {
              (!counts_addresses(s) ||
               km_addr_counter_get(&s->by_addr, &remote) < s->config.max_http_per_addr) &&
              may_shake_hands(s, listener, &remote) &&
-             (s->stats.http_connections - s->evicted < s->config.max_http || make_room(s));
+             (km_lws_conns_held(&s->conns) < s->config.max_http || make_room(s));
   s->stats.http_refused += !may;
   return may;
 }
@@ -116,21 +99,15 @@ static int enter(km_dns_http *s, struct lws *wsi) {
     return -1;
   }
   c->s = s;
-  c->wsi = wsi;
-  c->timer.fire = on_conn_timer;
-  if (!km_lws_peer(lws_get_socket_fd(wsi), &c->remote) ||
-      km_timer_heap_reserve(&s->timers, s->stats.http_connections + 1) != 0 ||
-      km_addr_counter_add(&s->by_addr, &c->remote) != 0) {
+  if (!km_lws_conns_enter(&s->conns, &c->conn, wsi)) {
     km_env_free(s->config.env, c);
     return -1;
   }
-  s->stats.http_connections++;
-  c->next = s->conns;
-  if (c->next != NULL) {
-    c->next->prev = c;
+  if (km_addr_counter_add(&s->by_addr, &c->conn.remote) != 0) {
+    km_lws_conns_leave(&c->conn);
+    km_env_free(s->config.env, c);
+    return -1;
   }
-  s->conns = c;
-  lws_set_opaque_user_data(wsi, c);
   km_dns_http_arm(c);
   return 0;
 }
@@ -138,19 +115,8 @@ static int enter(km_dns_http *s, struct lws *wsi) {
 static void leave(km_dns_http_conn *c) {
   km_dns_http *s = c->s;
   km_packet_store_forget(s->store, c);
-  km_timer_heap_set(&s->timers, &c->timer, KM_TS_NEVER);
-  km_addr_counter_remove(&s->by_addr, &c->remote);
-  s->stats.http_connections--;
-  s->evicted -= c->evicted;
-  if (c->prev != NULL) {
-    c->prev->next = c->next;
-  } else {
-    s->conns = c->next;
-  }
-  if (c->next != NULL) {
-    c->next->prev = c->prev;
-  }
-  lws_set_opaque_user_data(c->wsi, NULL);
+  km_addr_counter_remove(&s->by_addr, &c->conn.remote);
+  km_lws_conns_leave(&c->conn);
   km_env_free(s->config.env, c->body);
   km_env_free(s->config.env, c);
   km_defer_run(s->check);
@@ -173,7 +139,7 @@ static int on_conn(km_dns_http_conn *c, enum lws_callback_reasons reason, void *
   case LWS_CALLBACK_HTTP_BODY_COMPLETION:
     return km_dns_http_received_all(c);
   case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE:
-    return may_ignore_upgrade(c->wsi, in) ? 0 : -1;
+    return may_ignore_upgrade(c->conn.wsi, in) ? 0 : -1;
   case LWS_CALLBACK_RAW_ADOPT: /* what becomes of CONNECT */
   case LWS_CALLBACK_RAW_RX:
     return -1;
@@ -199,8 +165,8 @@ static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *use
   case LWS_CALLBACK_SERVER_NEW_CLIENT_INSTANTIATED:
     return enter(s, wsi);
   default: {
-    km_dns_http_conn *c = wsi == NULL ? NULL : lws_get_opaque_user_data(wsi);
-    return c == NULL ? 0 : on_conn(c, reason, in, len);
+    km_lws_conn *c = km_lws_conns_find(wsi);
+    return c == NULL ? 0 : on_conn(conn_of(c), reason, in, len);
   }
   }
 }
@@ -249,7 +215,6 @@ static int copy_binds(km_dns_http *s, const km_dns_server_config *config) {
 
 static int make_parts(km_dns_http *s, const km_dns_server_config *config) {
   const km_env *env = config->env;
-  km_timer_heap_init(&s->timers, env);
   km_addr_counter_init_net(&s->by_addr, env, KM_DNS_SOURCE_V6_BYTES);
   s->config.max_http = km_lws_fit_connections(config->max_http);
   int rv = copy_binds(s, config);
@@ -258,7 +223,7 @@ static int make_parts(km_dns_http *s, const km_dns_server_config *config) {
   rv = rv != 0
            ? rv
            : km_rate_limit_new_per_minute(&s->puts, env, config->put_per_minute, config->put_burst);
-  rv = rv != 0 ? rv : km_deadline_new(&s->deadline, config->loop, on_deadline, s);
+  rv = rv != 0 ? rv : km_lws_conns_init(&s->conns, env, config->loop, on_late);
   return rv != 0 ? rv : km_defer_new(&s->check, config->loop, on_check, s);
 }
 
@@ -322,11 +287,10 @@ void km_dns_http_free(km_dns_http *s) {
   const km_env *env = s->config.env;
   km_lws_free(s->lws); /* every connection leaves */
   km_lws_tls_free(s->tls);
-  km_timer_heap_clear(&s->timers);
+  km_lws_conns_clear(&s->conns);
   km_addr_counter_clear(&s->by_addr);
   km_rate_limit_free(s->requests);
   km_rate_limit_free(s->puts);
-  km_deadline_free(s->deadline);
   km_defer_free(s->check);
   km_env_free(env, s->binds);
   km_env_free(env, s);
@@ -343,14 +307,14 @@ void km_dns_http_shutdown(km_dns_http *s, uint32_t grace_ms, void (*on_done)(voi
   s->stopping = true;
   s->on_stopped = on_done;
   s->stopped_ctx = ctx;
-  for (km_dns_http_conn *c = s->conns; c != NULL; c = c->next) {
-    if (c->state == KM_DNS_HTTP_IDLE && !lws_partial_buffered(c->wsi)) {
+  for (km_list *at = s->conns.all.next; at != &s->conns.all; at = at->next) {
+    km_dns_http_conn *c = conn_of(KM_LIST_ITEM(at, km_lws_conn, node));
+    if (c->state == KM_DNS_HTTP_IDLE && !lws_partial_buffered(c->conn.wsi)) {
       km_dns_http_kill(c);
-    } else if (c->state != KM_DNS_HTTP_CLOSING && c->timer.at > until) {
-      km_timer_heap_set(&s->timers, &c->timer, until);
+    } else if (c->state != KM_DNS_HTTP_CLOSING && c->conn.timer.at > until) {
+      km_lws_conn_set_deadline(&c->conn, until);
     }
   }
-  arm_next(s);
   km_defer_run(s->check);
 }
 
@@ -364,4 +328,5 @@ size_t km_dns_http_bound(const km_dns_http *s, km_udp_addr *ret, size_t cap) {
 
 void km_dns_http_get_stats(const km_dns_http *s, km_dns_server_stats *ret) {
   *ret = s->stats;
+  ret->http_connections = s->conns.count;
 }

@@ -40,7 +40,7 @@ static void on_put(void *ctx, km_packet_put result, const km_errinfo *err) {
   if (rv != 0) {
     km_dns_http_kill(c);
   } else {
-    (void)lws_rx_flow_control(c->wsi, 1);
+    (void)lws_rx_flow_control(c->conn.wsi, 1);
   }
   km_lws_touch(s->lws);
 }
@@ -71,7 +71,7 @@ static int on_payload(km_dns_http_conn *c) {
                                    rv == KM_ERR_LIMIT ? "too much is waiting to be stored"
                                                       : "the store does not work");
   }
-  return lws_rx_flow_control(c->wsi, 0) < 0 ? -1 : 0; /* one request after the other */
+  return lws_rx_flow_control(c->conn.wsi, 0) < 0 ? -1 : 0; /* one request after the other */
 }
 
 static uint32_t put_retry_s(const km_dns_http *s) {

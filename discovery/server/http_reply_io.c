@@ -54,7 +54,7 @@ static void forget_request(km_dns_http_conn *c) {
 int km_dns_http_reply_send(km_dns_http_conn *c, const km_dns_http_reply *r) {
   km_dns_http *s = c->s;
   uint8_t *start = s->out + LWS_PRE;
-  head h = {c->wsi, start, start + KM_DNS_HTTP_HEAD_MAX, false};
+  head h = {c->conn.wsi, start, start + KM_DNS_HTTP_HEAD_MAX, false};
   c->last |= s->stopping || c->unread > 0;
   s->stats.http_bad += r->status >= 400 && r->status != 404 && r->status != 429;
   write_head(&h, c, r);
@@ -66,7 +66,7 @@ int km_dns_http_reply_send(km_dns_http_conn *c, const km_dns_http_reply *r) {
     memcpy(h.at, r->body, r->len);
     h.at += r->len;
   }
-  if (lws_write(c->wsi, start, (size_t)(h.at - start), LWS_WRITE_HTTP_HEADERS) < 0) {
+  if (lws_write(c->conn.wsi, start, (size_t)(h.at - start), LWS_WRITE_HTTP_HEADERS) < 0) {
     return -1;
   }
   km_dns_http_arm(c);
@@ -74,7 +74,7 @@ int km_dns_http_reply_send(km_dns_http_conn *c, const km_dns_http_reply *r) {
     c->state = KM_DNS_HTTP_DISCARDING;
     return 0;
   }
-  return c->last || lws_http_transaction_completed(c->wsi) != 0 ? -1 : 0;
+  return c->last || lws_http_transaction_completed(c->conn.wsi) != 0 ? -1 : 0;
 }
 
 /* Sentences of ours alone: nothing in them needs escapes but what may stand in a name. */
@@ -110,5 +110,5 @@ int km_dns_http_go_on(km_dns_http_conn *c) {
   static const char line[] = "HTTP/1.1 100 Continue\r\n\r\n";
   uint8_t *start = c->s->out + LWS_PRE;
   memcpy(start, line, sizeof line - 1);
-  return lws_write(c->wsi, start, sizeof line - 1, LWS_WRITE_HTTP_HEADERS) < 0 ? -1 : 0;
+  return lws_write(c->conn.wsi, start, sizeof line - 1, LWS_WRITE_HTTP_HEADERS) < 0 ? -1 : 0;
 }

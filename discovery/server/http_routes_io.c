@@ -15,7 +15,8 @@
 
 const char *km_dns_http_header(const km_dns_http_conn *c, enum lws_token_indexes token, char *buf,
                                size_t cap) {
-  return lws_hdr_total_length(c->wsi, token) > 0 && lws_hdr_copy(c->wsi, buf, (int)cap, token) > 0
+  return lws_hdr_total_length(c->conn.wsi, token) > 0 &&
+                 lws_hdr_copy(c->conn.wsi, buf, (int)cap, token) > 0
              ? buf
              : NULL;
 }
@@ -57,7 +58,7 @@ static bool read_forwarded(const char *list, km_udp_addr *ret) {
  * proxy itself: all who bring that about would share its rate. */
 static bool find_source(km_dns_http_conn *c) {
   char list[KM_DNS_HTTP_REQUEST_HEAD_MAX];
-  c->source = c->remote;
+  c->source = c->conn.remote;
   return c->s->config.client != KM_DNS_SERVER_FORWARDED ||
          km_dns_http_header(c, WSI_TOKEN_X_FORWARDED_FOR, list, sizeof list) == NULL ||
          read_forwarded(list, &c->source);
@@ -68,8 +69,8 @@ static bool find_source(km_dns_http_conn *c) {
 static bool read_length(const km_dns_http_conn *c, size_t *ret, bool *given) {
   char text[24];
   *ret = 0;
-  *given = lws_hdr_total_length(c->wsi, WSI_TOKEN_HTTP_CONTENT_LENGTH) > 0;
-  if (lws_hdr_total_length(c->wsi, WSI_TOKEN_HTTP_TRANSFER_ENCODING) > 0) {
+  *given = lws_hdr_total_length(c->conn.wsi, WSI_TOKEN_HTTP_CONTENT_LENGTH) > 0;
+  if (lws_hdr_total_length(c->conn.wsi, WSI_TOKEN_HTTP_TRANSFER_ENCODING) > 0) {
     return false;
   }
   if (!*given) {
@@ -265,11 +266,11 @@ int km_dns_http_request(km_dns_http_conn *c, const char *uri) {
   bool given = false;
   s->stats.http_requests++;
   km_dns_http_arm(c);
-  c->method = method_of(c->wsi);
+  c->method = method_of(c->conn.wsi);
   c->last = false;
   c->unread = 0;
   bool known = find_source(c);
-  if (!known || !km_lws_has_version(c->wsi)) {
+  if (!known || !km_lws_has_version(c->conn.wsi)) {
     c->last = true;
     return km_dns_http_refuse(c, 400,
                               known ? "the request's first line names no version"

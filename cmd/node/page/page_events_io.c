@@ -108,11 +108,16 @@ static void offer(page_conn *c, page_body *body) {
   if (c->body == NULL) {
     page_conn_arm(c);
   }
-  (void)lws_callback_on_writable(c->wsi);
+  (void)lws_callback_on_writable(c->conn.wsi);
+}
+
+static page_conn *conn_at(km_list *node) {
+  return KM_LIST_ITEM(KM_LIST_ITEM(node, km_lws_conn, node), page_conn, conn);
 }
 
 static void offer_all(status_page *s, page_body *body) {
-  for (page_conn *c = s->conns; c != NULL; c = c->next) {
+  for (km_list *at = s->conns.all.next; at != &s->conns.all; at = at->next) {
+    page_conn *c = conn_at(at);
     if (c->state == PAGE_CONN_WATCHING) {
       offer(c, body);
     }
@@ -122,7 +127,8 @@ static void offer_all(status_page *s, page_body *body) {
 
 static void beat(status_page *s) {
   page_body *body = time_frame(s);
-  for (page_conn *c = s->conns; body != NULL && c != NULL; c = c->next) {
+  for (km_list *at = s->conns.all.next; body != NULL && at != &s->conns.all; at = at->next) {
+    page_conn *c = conn_at(at);
     if (c->state == PAGE_CONN_WATCHING && c->body == NULL && c->due == NULL) {
       offer(c, body);
     }
@@ -185,7 +191,7 @@ int page_watch(page_conn *c) {
   }
   plan(s);
   page_conn_arm(c);
-  return lws_callback_on_writable(c->wsi) < 0 ? -1 : 0;
+  return lws_callback_on_writable(c->conn.wsi) < 0 ? -1 : 0;
 }
 
 void page_watch_end(page_conn *c) {
@@ -212,7 +218,7 @@ int page_watch_go_on(page_conn *c) {
   size_t len = left < PAGE_CHUNK ? left : PAGE_CHUNK;
   uint8_t *start = s->out + LWS_PRE;
   memcpy(start, c->body->bytes + c->sent, len);
-  if (lws_write(c->wsi, start, len, LWS_WRITE_HTTP) < 0) {
+  if (lws_write(c->conn.wsi, start, len, LWS_WRITE_HTTP) < 0) {
     return -1;
   }
   c->sent += len;
@@ -221,5 +227,5 @@ int page_watch_go_on(page_conn *c) {
     c->body = NULL;
   }
   page_conn_arm(c);
-  return lws_callback_on_writable(c->wsi) < 0 ? -1 : 0;
+  return lws_callback_on_writable(c->conn.wsi) < 0 ? -1 : 0;
 }

@@ -2,8 +2,8 @@
 #ifndef KM_CMD_NODE_PAGE_PAGE_IMPL_IO_H
 #define KM_CMD_NODE_PAGE_PAGE_IMPL_IO_H
 
+#include "base/io/lws_conns_io.h"
 #include "base/io/lws_listen_io.h"
-#include "base/timer_heap.h"
 #include "cmd/node/page/page_check.h"
 #include "cmd/node/page/page_data.h"
 #include "cmd/node/page/page_history.h"
@@ -46,13 +46,10 @@ typedef enum page_conn_state {
 
 typedef struct page_conn {
   status_page *s;
-  struct lws *wsi;
+  km_lws_conn conn; /* its deadline: of the next step; of a watcher only while it has to read */
   page_conn_state state;
-  struct page_conn *next, *prev; /* all */
-  km_udp_addr remote, local;
-  km_timer_node timer; /* until the next step; of a watcher only while it has something to read */
-  bool watches;        /* counted among the watchers */
-  bool evicted;        /* closing, to make room */
+  km_udp_addr local;
+  bool watches; /* counted among the watchers */
   /* The present request. */
   bool head;      /* HEAD: no body */
   bool last;      /* the connection ends after it */
@@ -73,12 +70,9 @@ struct status_page {
   km_lws *lws;
   km_lws_listener listener;
   km_udp_addr bound;
-  km_timer_heap timers;
-  km_deadline *deadline; /* of connections */
-  km_deadline *tick;     /* of watchers */
-  km_deadline *look;     /* at latencies */
-  page_conn *conns;
-  size_t evicted; /* of them */
+  km_lws_conns conns;
+  km_deadline *tick; /* of watchers */
+  km_deadline *look; /* at latencies */
   page_counts counts;
   page_history history;
   page_document page, login;

@@ -46,7 +46,7 @@ static const char nothing[] = "default-src 'none'; base-uri 'none'; form-action 
 
 /* What every reply has: nobody keeps it, frames it, embeds it or guesses another type. */
 static void head_begin(head *h, page_conn *c, const page_reply *r) {
-  h->wsi = c->wsi;
+  h->wsi = c->conn.wsi;
   h->start = h->at = c->s->out + LWS_PRE;
   h->end = h->start + PAGE_HEAD_MAX;
   h->full = lws_add_http_header_status(h->wsi, r->status, &h->at, h->end) != 0;
@@ -80,7 +80,7 @@ static int finish(page_conn *c) {
   c->body = NULL;
   c->state = PAGE_CONN_IDLE;
   page_conn_arm(c);
-  return c->last || lws_http_transaction_completed(c->wsi) != 0 ? -1 : 0;
+  return c->last || lws_http_transaction_completed(c->conn.wsi) != 0 ? -1 : 0;
 }
 
 /* The first chunk goes out with the head: often that is all. */
@@ -98,7 +98,7 @@ static int begin(page_conn *c, head *h, page_body *body) {
     return finish(c);
   }
   c->state = PAGE_CONN_SENDING;
-  return lws_callback_on_writable(c->wsi) < 0 ? -1 : 0;
+  return lws_callback_on_writable(c->conn.wsi) < 0 ? -1 : 0;
 }
 
 int page_reply_send(page_conn *c, const page_reply *r) {
@@ -110,7 +110,8 @@ int page_reply_send(page_conn *c, const page_reply *r) {
   for (const page_field *f = r->fields; f->name != NULL; f++) {
     add(&h, f->name, f->value);
   }
-  h.full = h.full || lws_add_http_header_content_length(c->wsi, r->body->len, &h.at, h.end) != 0;
+  h.full =
+      h.full || lws_add_http_header_content_length(c->conn.wsi, r->body->len, &h.at, h.end) != 0;
   if (!head_end(&h)) {
     page_body_unref(c->s->env, r->body);
     return -1;
@@ -152,12 +153,12 @@ int page_reply_go_on(page_conn *c) {
   uint8_t *start = c->s->out + LWS_PRE;
   memcpy(start, c->body->bytes + c->sent, len);
   c->sent += len;
-  if (lws_write(c->wsi, start, len, len == left ? LWS_WRITE_HTTP_FINAL : LWS_WRITE_HTTP) < 0) {
+  if (lws_write(c->conn.wsi, start, len, len == left ? LWS_WRITE_HTTP_FINAL : LWS_WRITE_HTTP) < 0) {
     return -1;
   }
   page_conn_arm(c);
   if (c->sent < c->body->len) {
-    return lws_callback_on_writable(c->wsi) < 0 ? -1 : 0;
+    return lws_callback_on_writable(c->conn.wsi) < 0 ? -1 : 0;
   }
   return finish(c);
 }

@@ -11,13 +11,14 @@
 #define TOKEN_MAX 600 /* bytes of what is compared; the field has "Bearer " before it */
 
 static const char *header(const page_conn *c, enum lws_token_indexes token, char *buf, size_t cap) {
-  return lws_hdr_total_length(c->wsi, token) > 0 && lws_hdr_copy(c->wsi, buf, (int)cap, token) > 0
+  return lws_hdr_total_length(c->conn.wsi, token) > 0 &&
+                 lws_hdr_copy(c->conn.wsi, buf, (int)cap, token) > 0
              ? buf
              : NULL;
 }
 
 static bool has(const page_conn *c, enum lws_token_indexes token) {
-  return lws_hdr_total_length(c->wsi, token) > 0;
+  return lws_hdr_total_length(c->conn.wsi, token) > 0;
 }
 
 /* --- where it comes from --------------------------------------------------------------------- */
@@ -25,11 +26,11 @@ static bool has(const page_conn *c, enum lws_token_indexes token) {
 /* What browsers say of themselves; a field that is not there says nothing: "". */
 static const char *fetch_field(const page_conn *c, const char *name, char buf[FETCH_CAP]) {
   int len = (int)strlen(name);
-  if (lws_hdr_custom_length(c->wsi, name, len) <= 0) {
+  if (lws_hdr_custom_length(c->conn.wsi, name, len) <= 0) {
     return "";
   }
   /* None that there is is longer. */
-  return lws_hdr_custom_copy(c->wsi, buf, FETCH_CAP, name, len) < 0 ? "unknown" : buf;
+  return lws_hdr_custom_copy(c->conn.wsi, buf, FETCH_CAP, name, len) < 0 ? "unknown" : buf;
 }
 
 static bool from_elsewhere(const page_conn *c) {
@@ -77,7 +78,7 @@ static bool has_body(const page_conn *c) {
 static unsigned judge_form(page_conn *c, const char *path, const char **why) {
   c->head = has(c, WSI_TOKEN_HEAD_URI);
   c->last = has_body(c);
-  if (!km_lws_has_version(c->wsi)) {
+  if (!km_lws_has_version(c->conn.wsi)) {
     *why = "the first line of the request names no version of HTTP";
     return 400;
   }
@@ -100,19 +101,19 @@ typedef enum entry { ENTRY_OPEN, ENTRY_COOKIE_WANTED, ENTRY_WRONG, ENTRY_TOO_OFT
 static bool has_cookie(page_conn *c) {
   char value[PAGE_COOKIE_CAP + 1];
   size_t len = sizeof value;
-  return lws_http_cookie_get(c->wsi, c->s->cookie_name, value, &len) == 0 &&
+  return lws_http_cookie_get(c->conn.wsi, c->s->cookie_name, value, &len) == 0 &&
          page_cookie_is(&c->s->token, value);
 }
 
 static entry judge_token(page_conn *c, const char *token, entry right) {
   status_page *s = c->s;
-  if (!page_guesses_may(&s->guesses, &c->remote, page_now(s))) {
+  if (!page_guesses_may(&s->guesses, &c->conn.remote, page_now(s))) {
     return ENTRY_TOO_OFTEN;
   }
   if (page_token_is(&s->token, token)) {
     return right;
   }
-  page_guesses_wrong(&s->guesses, &c->remote, page_now(s));
+  page_guesses_wrong(&s->guesses, &c->conn.remote, page_now(s));
   return ENTRY_WRONG;
 }
 
@@ -123,7 +124,7 @@ static entry judge_entry(page_conn *c) {
     return ENTRY_OPEN;
   }
   /* Other pages may not use up what a person here may try. */
-  if (!c->elsewhere && lws_get_urlarg_by_name_safe(c->wsi, "token=", text, sizeof text) >= 0) {
+  if (!c->elsewhere && lws_get_urlarg_by_name_safe(c->conn.wsi, "token=", text, sizeof text) >= 0) {
     return judge_token(c, text, ENTRY_COOKIE_WANTED);
   }
   if (has_cookie(c)) {
@@ -190,6 +191,7 @@ static int serve_metrics(page_conn *c) {
   status_page *s = c->s;
   km_process_stats process;
   km_process_stats_read(&process);
+  s->counts.connections = s->conns.count;
   char *text = page_metrics(s->env, s->node, &s->counts, &process);
   if (text == NULL) {
     return page_refuse(c, 503, "out of memory");

@@ -1,7 +1,6 @@
 /* The status page's life: its listener, connections and their deadlines. */
 #include "cmd/node/page/status_page_io.h"
 
-#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -14,63 +13,47 @@
 
 /* --- connections ----------------------------------------------------------------------------- */
 
-static void arm_next(status_page *s) {
-  km_deadline_set(s->deadline, km_timer_heap_next(&s->timers));
+static page_conn *conn_of(km_lws_conn *c) {
+  return KM_LIST_ITEM(c, page_conn, conn);
 }
 
 void page_conn_arm(page_conn *c) {
-  km_timer_heap_set(&c->s->timers, &c->timer, page_now(c->s) + PAGE_PATIENCE_NS);
-  arm_next(c->s);
+  km_lws_conn_set_deadline(&c->conn, page_now(c->s) + PAGE_PATIENCE_NS);
 }
 
 void page_conn_disarm(page_conn *c) {
-  km_timer_heap_set(&c->s->timers, &c->timer, KM_TS_NEVER);
-  arm_next(c->s);
+  km_lws_conn_set_deadline(&c->conn, KM_TS_NEVER);
+}
+
+static void closing(page_conn *c) {
+  c->state = PAGE_CONN_CLOSING;
+  page_watch_end(c);
 }
 
 void page_conn_kill(page_conn *c) {
-  c->state = PAGE_CONN_CLOSING;
-  page_watch_end(c);
-  page_conn_disarm(c);
-  lws_set_timeout(c->wsi, PENDING_TIMEOUT_CLOSE_ACK, LWS_TO_KILL_ASYNC);
-  km_lws_touch(c->s->lws);
+  closing(c);
+  km_lws_conn_kill(&c->conn, c->s->lws);
 }
 
-static page_conn *conn_of(km_timer_node *node) {
-  return (page_conn *)(void *)((char *)node - offsetof(page_conn, timer));
-}
-
-static void on_conn_timer(km_timer_node *node) {
-  page_conn_kill(conn_of(node));
-}
-
-static void on_deadline(void *ctx) {
-  status_page *s = ctx;
-  km_timer_node *node;
-  while ((node = km_timer_heap_pop(&s->timers, page_now(s))) != NULL) {
-    node->fire(node);
-  }
-  arm_next(s);
+static void on_late(km_lws_conn *c) {
+  page_conn_kill(conn_of(c));
 }
 
 /* Whoever holds connections that do nothing keeps nobody out: the one that has been without a step
  * for longest goes. Watchers have no deadline, and a limit of their own. */
 static bool make_room(status_page *s) {
-  if (s->timers.count == 0 || s->evicted >= PAGE_EVICTED_MAX) {
+  km_lws_conn *nearest = km_lws_conns_nearest(&s->conns);
+  if (nearest == NULL || s->conns.evicted >= PAGE_EVICTED_MAX ||
+      page_now(s) < nearest->timer.at - PAGE_PATIENCE_NS + PAGE_EVICT_AFTER_NS) {
     return false;
   }
-  page_conn *c = conn_of(s->timers.nodes[0]);
-  if (page_now(s) < c->timer.at - PAGE_PATIENCE_NS + PAGE_EVICT_AFTER_NS) {
-    return false;
-  }
-  c->evicted = true;
-  s->evicted++;
-  page_conn_kill(c);
+  closing(conn_of(nearest));
+  km_lws_conn_evict(nearest, s->lws);
   return true;
 }
 
 static bool may_enter(status_page *s) {
-  return s->counts.connections - s->evicted < PAGE_CONNECTIONS || make_room(s);
+  return km_lws_conns_held(&s->conns) < PAGE_CONNECTIONS || make_room(s);
 }
 
 /* Where the connection came in. */
@@ -87,21 +70,11 @@ static int enter(status_page *s, struct lws *wsi) {
     return -1;
   }
   c->s = s;
-  c->wsi = wsi;
-  c->timer.fire = on_conn_timer;
-  int fd = lws_get_socket_fd(wsi);
-  if (!km_lws_peer(fd, &c->remote) || !local_of(fd, &c->local) ||
-      km_timer_heap_reserve(&s->timers, s->counts.connections + 1) != 0) {
+  if (!local_of(lws_get_socket_fd(wsi), &c->local) ||
+      !km_lws_conns_enter(&s->conns, &c->conn, wsi)) {
     km_env_free(s->env, c);
     return -1;
   }
-  s->counts.connections++;
-  c->next = s->conns;
-  if (c->next != NULL) {
-    c->next->prev = c;
-  }
-  s->conns = c;
-  lws_set_opaque_user_data(wsi, c);
   page_conn_arm(c);
   return 0;
 }
@@ -109,18 +82,7 @@ static int enter(status_page *s, struct lws *wsi) {
 static void leave(page_conn *c) {
   status_page *s = c->s;
   page_watch_end(c);
-  page_conn_disarm(c);
-  s->counts.connections--;
-  s->evicted -= c->evicted;
-  if (c->prev != NULL) {
-    c->prev->next = c->next;
-  } else {
-    s->conns = c->next;
-  }
-  if (c->next != NULL) {
-    c->next->prev = c->prev;
-  }
-  lws_set_opaque_user_data(c->wsi, NULL);
+  km_lws_conns_leave(&c->conn);
   page_body_unref(s->env, c->body);
   page_body_unref(s->env, c->due);
   km_env_free(s->env, c);
@@ -129,7 +91,7 @@ static void leave(page_conn *c) {
 /* --- lws ------------------------------------------------------------------------------------- */
 
 static int on_request(page_conn *c, const char *uri) {
-  lws_set_timeout(c->wsi, NO_PENDING_TIMEOUT, 0); /* ours runs */
+  lws_set_timeout(c->conn.wsi, NO_PENDING_TIMEOUT, 0); /* ours runs */
   page_conn_arm(c);
   return page_request(c, uri);
 }
@@ -170,8 +132,8 @@ static int callback(struct lws *wsi, enum lws_callback_reasons reason, void *use
   case LWS_CALLBACK_SERVER_NEW_CLIENT_INSTANTIATED:
     return s == NULL ? -1 : enter(s, wsi);
   default: {
-    page_conn *c = wsi == NULL ? NULL : lws_get_opaque_user_data(wsi);
-    return c == NULL ? 0 : on_conn(c, reason, in);
+    km_lws_conn *c = km_lws_conns_find(wsi);
+    return c == NULL ? 0 : on_conn(conn_of(c), reason, in);
   }
   }
 }
@@ -215,7 +177,7 @@ static int make_parts(status_page *s, const status_page_config *config) {
   }
   page_guesses_init(&s->guesses, s->env, page_now(s));
   int rv = page_documents_init(s);
-  rv = rv != 0 ? rv : km_deadline_new(&s->deadline, s->node->loop, on_deadline, s);
+  rv = rv != 0 ? rv : km_lws_conns_init(&s->conns, s->env, s->node->loop, on_late);
   rv = rv != 0 ? rv : km_deadline_new(&s->tick, s->node->loop, page_watch_tick, s);
   return rv != 0 ? rv : km_deadline_new(&s->look, s->node->loop, page_look, s);
 }
@@ -270,7 +232,6 @@ int status_page_open(status_page **ret, const status_page_config *config, km_err
   }
   s->env = &km_env_system;
   s->node = config->node;
-  km_timer_heap_init(&s->timers, s->env);
   page_history_init(&s->history, s->env);
   rv = make_parts(s, config);
   rv = rv != 0 ? km_fail(err, rv, NULL) : start(s, &bind, err);
@@ -288,10 +249,9 @@ void status_page_close(status_page *s) {
     return;
   }
   km_lws_free(s->lws);
-  km_deadline_free(s->deadline);
+  km_lws_conns_clear(&s->conns);
   km_deadline_free(s->tick);
   km_deadline_free(s->look);
-  km_timer_heap_clear(&s->timers);
   page_history_clear(&s->history);
   page_body_unref(s->env, s->page.body);
   page_body_unref(s->env, s->login.body);
