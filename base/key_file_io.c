@@ -100,7 +100,7 @@ static int read_file(const char *path, char buf[FILE_MAX + 1], size_t *ret_len, 
 static int parse_file(km_secret_key **ret, const char *path, const char *text, size_t len,
                       km_errinfo *err) {
   if (km_sealed_key_is(text, len)) {
-    return km_fail(err, KM_ERR_BAD_KEY_FILE,
+    return km_fail(err, KM_ERR_KEY_SEALED,
                    "the key file %s is sealed: it is opened with its passphrase only", path);
   }
   if (len > 0 && text[len - 1] == '\n') {
@@ -150,7 +150,7 @@ static int unseal(km_secret_key **ret, const char *path, const char *text, size_
     return km_fail(err, KM_ERR_BAD_KEY_FILE,
                    "the key file %s is sealed in a way that is not known, or damaged", path);
   case KM_ERR_CRYPTO:
-    return km_fail(err, rv, "the passphrase does not open the key file %s", path);
+    return km_fail(err, KM_ERR_KEY_SEALED, "the passphrase does not open the key file %s", path);
   case KM_ERR_NOMEM:
     return km_fail(err, rv, "there is not enough memory to open the key file %s", path);
   default:

@@ -403,3 +403,14 @@ int km_relay_url_normalise(char *ret, size_t cap, const char *url, size_t len, k
   ret[w.len] = '\0';
   return (int)w.len;
 }
+
+int km_relay_url_take(char *ret, size_t cap, const char *url, size_t len, km_errinfo *err) {
+  static const char *const heads[] = {"https://", "http://", "wss://", "ws://"};
+  int rv = km_relay_url_normalise(ret, cap, url, len, err);
+  for (size_t i = 0; rv >= 0 && i < sizeof heads / sizeof heads[0]; i++) {
+    if (strncmp(ret, heads[i], strlen(heads[i])) == 0) {
+      return rv;
+    }
+  }
+  return rv < 0 ? rv : bad(err, (span){url, len}, "write https://host/ or http://host:port/");
+}

@@ -14,4 +14,8 @@
  * "xn--" form (it is what iroh prints, too). */
 int km_relay_url_normalise(char *ret, size_t cap, const char *url, size_t len, km_errinfo *err);
 
+/* The same for a relay that somebody names to us, not a ticket: http, https, ws or wss. Another
+ * scheme is a slip of the pen there. */
+int km_relay_url_take(char *ret, size_t cap, const char *url, size_t len, km_errinfo *err);
+
 #endif /* KM_BASE_RELAY_URL_H */

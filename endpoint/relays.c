@@ -35,7 +35,7 @@ static int urls_take(url_list *urls, const char *const *from, size_t count, km_e
       return km_fail(err, KM_ERR_NOMEM, NULL);
     }
     urls->at[urls->count++] = url;
-    int len = km_relay_url_normalise(url, KM_RELAY_URL_MAX + 1, from[i], strlen(from[i]), err);
+    int len = km_relay_url_take(url, KM_RELAY_URL_MAX + 1, from[i], strlen(from[i]), err);
     if (len < 0) {
       return len;
     }

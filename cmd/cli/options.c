@@ -158,7 +158,10 @@ static bool is_help(const char *word) {
 
 static int check_words(const cli_command *command, const cli_words *words, km_errinfo *err) {
   if (words->count < command->min_words) {
-    return bad(err, "something is missing: %s", command->usage);
+    return strchr(command->usage, '\n') == NULL
+               ? bad(err, "something is missing: %s", command->usage)
+               : bad(err, "something is missing: %s --help has the ways to write it",
+                     command->name);
   }
   if (words->count > command->max_words) {
     return bad(err, "'%.60s' is one word too many", words->at[command->max_words]);

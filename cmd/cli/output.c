@@ -157,10 +157,19 @@ static bool for_programmers(int code) {
   return code == KM_ERR_INVALID || code == KM_ERR_STATE || code == KM_ERR_LIMIT;
 }
 
-/* Of a file system that is read-only, and of a port, owner and mode are not to blame. */
+/* Of a file system that is read-only, and of a port, owner and mode are not to blame. What is not
+ * there, or there already, is named by a sentence of its own, with what to do. */
 static bool is_beside(const km_errinfo *err) {
-  return err->code == KM_ERR_PERMISSION &&
-         (err->sys_errno == EROFS || strstr(err->text, "(ports below 1024") != NULL);
+  switch (err->code) {
+  case KM_ERR_PERMISSION:
+    return err->sys_errno == EROFS || strstr(err->text, "(ports below 1024") != NULL;
+  case KM_ERR_NOT_FOUND:
+  case KM_ERR_FILE_EXISTS:
+    return err->sys_errno == 0 && err->text[0] != '\0' &&
+           strcmp(err->text, km_strerror(err->code)) != 0;
+  default:
+    return false;
+  }
 }
 
 int cli_error(const cli_output *out, int status, const km_errinfo *err) {
@@ -202,6 +211,7 @@ int cli_status_of(int code) {
   case KM_ERR_SELF_DIAL:
   case KM_ERR_BAD_KEY_FILE:
   case KM_ERR_KEY_FILE_MODE:
+  case KM_ERR_KEY_SEALED:
   case KM_ERR_FILE_NOT_FOUND:
   case KM_ERR_FILE_EXISTS:
   case KM_ERR_ADDR_IN_USE:

@@ -306,8 +306,8 @@ int cmd_node2(int argc, char **argv) {
        1000000},
       {"--wait-direct", CLI_NUMBER, &d.wait_direct_s, "SECONDS",
        "for a direct path, at most so long, before sending", 1, 600},
-      {"--timeout", CLI_NUMBER, &d.timeout_s, "SECONDS", "to connect, and without progress (30)", 1,
-       600},
+      {"--timeout", CLI_NUMBER, &d.timeout_s, "SECONDS",
+       "to connect (30, more where a relay is far), and without progress", 1, 600},
   };
   node_add_options(options, &o);
   node_add_discovery(options, &o);

@@ -249,7 +249,7 @@ int cmd_relay(int argc, char **argv) {
     result = CLI_BAD;
   }
   if (result == CLI_BAD ||
-      km_relay_url_normalise(url, sizeof url, words.at[1], strlen(words.at[1]), &err) < 0) {
+      km_relay_url_take(url, sizeof url, words.at[1], strlen(words.at[1]), &err) < 0) {
     return cli_error(&p.out, CLI_EXIT_USAGE, &err);
   }
   p.url = url;

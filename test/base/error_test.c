@@ -48,6 +48,7 @@ static const struct {
     {"SELF_DIAL", -308},
     {"CRYPTO", -309},
     {"TLS", -310},
+    {"KEY_SEALED", -311},
     {"ALPN_REFUSED", -400},
     {"BAD_ALPN", -401},
     {"REFUSED", -402},

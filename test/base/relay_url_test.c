@@ -154,10 +154,32 @@ static void lengths_are_bounded(void **state) {
   assert_int_equal(km_relay_url_normalise(url, 12, "http://h:8", 10, NULL), 11);
 }
 
+static void own_relays_are_of_http(void **state) {
+  (void)state;
+  static const char *const good[] = {"https://h", "HTTP://h:8", "wss://h", "ws://h:3340/"};
+  static const char *const others[] = {"ftp://h", "htps://h", "file://h/", "https2://h",
+                                       "nonsense"};
+  char url[KM_RELAY_URL_MAX + 1];
+  km_errinfo err;
+  for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+    char other[KM_RELAY_URL_MAX + 1];
+    size_t len = strlen(good[i]);
+    assert_int_equal(km_relay_url_take(url, sizeof url, good[i], len, NULL),
+                     km_relay_url_normalise(other, sizeof other, good[i], len, NULL));
+    assert_string_equal(url, other);
+  }
+  for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+    assert_int_equal(km_relay_url_take(url, sizeof url, others[i], strlen(others[i]), &err),
+                     KM_ERR_BAD_RELAY_URL);
+    assert_non_null(strstr(err.text, "write https://host/"));
+  }
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(normalises_as_the_url_standard_says),
       cmocka_unit_test(lengths_are_bounded),
+      cmocka_unit_test(own_relays_are_of_http),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -243,9 +243,9 @@ static void what_fails_says_what_to_do(void **state) {
   km_errinfo err = {0};
   seal(text);
   write_file(f->path, text, 0600);
-  assert_int_equal(km_secret_key_load(&key, f->path, &err), KM_ERR_BAD_KEY_FILE);
+  assert_int_equal(km_secret_key_load(&key, f->path, &err), KM_ERR_KEY_SEALED);
   assert_non_null(strstr(err.text, "sealed: it is opened with its passphrase"));
-  assert_int_equal(km_secret_key_load_sealed(&key, f->path, "wrong", 5, &err), KM_ERR_CRYPTO);
+  assert_int_equal(km_secret_key_load_sealed(&key, f->path, "wrong", 5, &err), KM_ERR_KEY_SEALED);
   assert_non_null(strstr(err.text, "passphrase does not open"));
   assert_int_equal(km_secret_key_load_sealed(&key, f->path, "", 0, &err), KM_ERR_INVALID);
   assert_int_equal(km_secret_key_load_sealed(&key, f->path, PASS, 1025, &err), KM_ERR_INVALID);

@@ -194,7 +194,7 @@ class Two(Case):
             p for p in self.peers(self.a) if not p["connected"]])[0]
         self.assertEqual(peer["id"], self.b.id)
         blocked = self.a.run("peer", "list", "--state", "blocked", "--json").events
-        self.assertEqual([p["id"] for p in blocked], [self.b.id])
+        self.assertEqual([(p["id"], p["name"]) for p in blocked], [(self.b.id, "bob")])
 
 
 if __name__ == "__main__":

@@ -132,6 +132,7 @@ class Kv(Project):
         verified, = self.events("kv", "verify", "docs")
         self.check_event(verified, "verified", checked=2)
         self.refused(FAILED, "kv", "verify", "docs", "nothing", words=["nothing"])
+        self.refused(USAGE, "kv", "verify", "nosuch", words=["nosuch", "docs"])
 
     def test_a_share_that_there_is_not(self):
         for words in (["put", "dosc", "k", "v"], ["list", "dosc"], ["hash", "dosc"],

@@ -410,6 +410,21 @@ class Reload(daemon_lab.MeshCase):
         self.assertEqual({p["id"] for p in a.ask("peers")["peers"]}, {many[0]})
         self.assertEqual(a.rows("peer.list", state="blocked"), [])
 
+    def test_a_mistake_in_the_file_locks_nobody_out(self):
+        a = self.node("host-A")
+        a.start()
+        a.config["security"] = "  nonsense: 1"
+        a.write()
+        for words in ("health",), ("status",), ("peers",), ("kv", "put", "docs", "k", "v"):
+            result = a.run(*words)
+            self.assertEqual(result.status, lab.OK, result.err)
+            self.assertIn("nonsense", result.err)
+            self.assertIn("the node runs on with what it read before", result.err)
+        self.check_sentence(a.run("peer", "add", "a" * 64), lab.USAGE, "nonsense")
+        self.check_sentence(a.run("reload"), lab.USAGE, "nonsense")
+        self.assertEqual(a.run("stop").status, lab.OK)
+        self.check_sentence(a.run("health"), lab.USAGE, "nonsense")
+
     def test_peers_come_and_go(self):
         a, b = self.node("host-A"), self.node("host-B")
         b.knows(a)

@@ -75,6 +75,38 @@ class Project(Case):
         return found[0]
 
 
+class Ports(Project):
+    """What another program has of them."""
+
+    def setUp(self):
+        super().setUp()
+        self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.tcp = socket.socket()
+        for one in self.udp, self.tcp:
+            self.addCleanup(one.close)
+            one.bind(("127.0.0.1", 0))
+        self.tcp.listen()
+
+    def config_of(self, host="127.0.0.1", port=0, page=0):
+        self.write(f"node: {{id: a, bind_host: {host}, listen_port: {port}}}\n"
+                   f"status_http: {{port: {page}}}\n")
+
+    def test_taken(self):
+        udp, tcp = self.udp.getsockname()[1], self.tcp.getsockname()[1]
+        self.config_of(port=udp)
+        self.one(self.check(FAILED), "error", "port", f"UDP port 127.0.0.1:{udp}", "listen_port")
+        self.config_of(page=tcp)
+        self.one(self.check(FAILED), "error", "port", f"TCP port 127.0.0.1:{tcp}", "status_http.port")
+        self.udp.close()
+        self.tcp.close()
+        self.config_of(port=udp, page=tcp)
+        self.check(OK)
+
+    def test_not_of_this_machine(self):
+        self.config_of(host="192.0.2.77")
+        self.one(self.check(FAILED), "error", "port", "192.0.2.77", "bind_host")
+
+
 class Init(Project):
     def test_what_is_made(self):
         self.check_event(self.made.event("init"), "init", dir=os.path.realpath(self.dir),
@@ -713,7 +745,7 @@ class Security(Project):
         # A new passphrase needs the old one.
         wrong = self.run("security", "init", "--old-passphrase-file", second, "--passphrase-file",
                          second)
-        self.check_sentence(wrong, FAILED, "passphrase")
+        self.check_sentence(wrong, USAGE, "passphrase")
         self.check(OK, env={"KM_PASSPHRASE": "one"})
         again = self.run("security", "init", "--old-passphrase-file", first, "--passphrase-file",
                          second, "--json")

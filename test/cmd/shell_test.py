@@ -1,6 +1,7 @@
 """The shell: as a script, and on a terminal."""
 import os
 import re
+import signal
 import stat
 import termios
 
@@ -242,6 +243,16 @@ class Interactive(Shell):
         terminal.say("ge\t", "t ")
         terminal.say("a\r", "\r\n1\r\n" + PROMPT)
         terminal.type("\x04")
+        terminal.rest()
+        self.assertEqual(terminal.child.returncode, OK)
+
+    def test_the_terminal_goes_away_from_a_busy_node(self):
+        """The end of its input and the signal of it arrive together."""
+        terminal = self.start_run()
+        terminal.child.send_signal(signal.SIGSTOP)
+        terminal.type("\x04")
+        terminal.child.send_signal(signal.SIGHUP)
+        terminal.child.send_signal(signal.SIGCONT)
         terminal.rest()
         self.assertEqual(terminal.child.returncode, OK)
 

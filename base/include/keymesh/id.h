@@ -135,10 +135,10 @@ KM_EXPORT int km_secret_key_format(const km_secret_key *key, km_key_form form, c
  *
  * The file must be a regular file of at most 4,096 bytes that only its owner may read; it is
  * checked after opening, so that the file checked is the file read. A sealed file gives
- * KM_ERR_BAD_KEY_FILE: see km_secret_key_is_sealed.
+ * KM_ERR_KEY_SEALED: see km_secret_key_load_sealed.
  *
  * @return 0, KM_ERR_FILE_NOT_FOUND, KM_ERR_PERMISSION, KM_ERR_KEY_FILE_MODE, KM_ERR_BAD_KEY_FILE,
- *   KM_ERR_IO or KM_ERR_NOMEM
+ *   KM_ERR_KEY_SEALED, KM_ERR_IO or KM_ERR_NOMEM
  */
 KM_EXPORT KM_NODISCARD int km_secret_key_load(km_secret_key **ret, const char *path,
                                               km_errinfo *err);
@@ -170,7 +170,7 @@ KM_EXPORT KM_NODISCARD int km_secret_key_save_sealed(const km_secret_key *key, c
  * bounded: 1 GiB and 16 passes over it.
  *
  * @return as km_secret_key_load (KM_ERR_BAD_KEY_FILE also for a file that is not sealed), or
- *   KM_ERR_CRYPTO when the passphrase does not open it, or KM_ERR_INVALID as above
+ *   KM_ERR_KEY_SEALED when the passphrase does not open it, or KM_ERR_INVALID as above
  */
 KM_EXPORT KM_NODISCARD int km_secret_key_load_sealed(km_secret_key **ret, const char *path,
                                                      const char *passphrase, size_t len,

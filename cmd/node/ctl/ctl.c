@@ -33,7 +33,23 @@ int ctl_fail(const ctl *c, const km_errinfo *err) {
 
 /* --- opening ---------------------------------------------------------------------------------- */
 
-int ctl_open(ctl *c, const ctl_options *options) {
+/* Whoever made a mistake in the file of a node that runs can still look at it, and stop it. */
+static bool ask_anyway(ctl *c, const char *config, const km_errinfo *mistake) {
+  km_errinfo unused;
+  if (mistake->code != KM_ERR_INVALID || project_unread(&c->project, config, &unused) != 0) {
+    return false;
+  }
+  if (control_client_open(&c->client, c->project->control_path, &unused) != 0) {
+    project_free(c->project);
+    c->project = NULL;
+    return false;
+  }
+  (void)fprintf(stderr, "warning: %s\n  the node runs on with what it read before\n",
+                mistake->text);
+  return true;
+}
+
+static int open_project(ctl *c, const ctl_options *options, bool strict) {
   km_errinfo err = {0};
   memset(c, 0, sizeof *c);
   show_init(&c->show, options->json, options->full);
@@ -41,6 +57,8 @@ int ctl_open(ctl *c, const ctl_options *options) {
   if (rv == 0) {
     rv = control_client_open(&c->client, c->project->control_path, &err);
     rv = rv == KM_ERR_NOT_FOUND ? 0 : rv;
+  } else if (!strict && ask_anyway(c, options->config, &err)) {
+    return CLI_EXIT_OK;
   }
   if (rv == 0) {
     return CLI_EXIT_OK;
@@ -49,6 +67,14 @@ int ctl_open(ctl *c, const ctl_options *options) {
   int status = ctl_fail(c, &err);
   ctl_close(c);
   return status;
+}
+
+int ctl_open(ctl *c, const ctl_options *options) {
+  return open_project(c, options, false);
+}
+
+int ctl_open_strict(ctl *c, const ctl_options *options) {
+  return open_project(c, options, true);
 }
 
 void ctl_close(ctl *c) {

@@ -44,9 +44,12 @@ typedef struct ctl_reader {
   void *ctx;
 } ctl_reader;
 
-/* Reads the project, looks for its daemon. 0, or an exit status after the error was printed; then
- * there is nothing to close. */
+/* Reads the project, looks for its daemon. Where the file has a mistake a daemon that runs is asked
+ * all the same, after a warning. 0, or an exit status after the error was printed; then there is
+ * nothing to close. */
 int ctl_open(ctl *c, const ctl_options *options);
+/* The same for what reads the file again or writes to it: a mistake in it is an error. */
+int ctl_open_strict(ctl *c, const ctl_options *options);
 void ctl_close(ctl *c);
 
 /* Without a daemon: opens the store now, not at the first request. 0 or an error. */

@@ -380,7 +380,7 @@ static int end(change *ch, int rv) {
 
 int peer_config_add(const peer_config_options *o, const char *peer) {
   change ch = {.o = o};
-  int status = ctl_open(&ch.c, &o->common);
+  int status = ctl_open_strict(&ch.c, &o->common);
   if (status != CLI_EXIT_OK) {
     return status;
   }
@@ -399,7 +399,7 @@ int peer_config_add(const peer_config_options *o, const char *peer) {
 int peer_config_remove(const peer_config_options *o, const char *peer) {
   change ch = {.o = o};
   size_t index = 0;
-  int status = ctl_open(&ch.c, &o->common);
+  int status = ctl_open_strict(&ch.c, &o->common);
   if (status != CLI_EXIT_OK) {
     return status;
   }

@@ -161,5 +161,11 @@ int cmd_reload(int argc, char **argv) {
   if (result != CLI_RUN) {
     return result == CLI_HELPED ? CLI_EXIT_OK : ctl_usage(o.json, &err);
   }
-  return ctl_once(&o, "reload", ctl_args(NULL, NULL, NULL));
+  ctl c;
+  int status = ctl_open_strict(&c, &o);
+  if (status == CLI_EXIT_OK) {
+    status = ctl_run(&c, "reload", ctl_args(NULL, NULL, NULL));
+    ctl_close(&c);
+  }
+  return status;
 }

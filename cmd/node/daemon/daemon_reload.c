@@ -314,6 +314,9 @@ static void tell_failure(node_daemon *d, const char *why) {
 
 int daemon_reload(void *ctx, cJSON **ret, km_errinfo *err) {
   node_daemon *d = ctx;
+  if (d->stopping) { /* the hook is gone, and the mesh about to be */
+    return km_fail(err, KM_ERR_STATE, "the node is ending: there is nothing to read again");
+  }
   cJSON *o = cJSON_CreateObject();
   report r = {.changed = cJSON_AddArrayToObject(o, "changed"),
               .restart = cJSON_AddArrayToObject(o, "restart")};

@@ -216,7 +216,10 @@ static int verify_share(request *r, const char *share, cJSON **ret, km_errinfo *
   keys k = {0};
   const km_kv_query query = {.size = sizeof query, .with_deleted = true};
   int64_t count = km_kv_list(r->node->store, share, &query, take_key, &k, err);
-  int rv = count < 0 ? (int)count : k.no_memory ? km_fail(err, KM_ERR_NOMEM, NULL) : 0;
+  int rv = count < 0     ? (int)count
+           : count == 0  ? request_check_share(r->node, share, err)
+           : k.no_memory ? km_fail(err, KM_ERR_NOMEM, NULL)
+                         : 0;
   rv = rv != 0 ? rv : verify_keys(r->node->store, share, &k, err);
   for (size_t i = 0; i < k.count; i++) {
     km_env_free(&km_env_system, k.at[i]);

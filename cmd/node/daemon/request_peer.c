@@ -6,16 +6,24 @@
 #include "cmd/node/daemon/request_impl.h"
 #include "store/trust_db.h"
 
-const char *peer_name(node_context *node, const km_id *id, char buf[KM_PEER_NAME_MAX + 1]) {
+/* NULL: not in the configuration, or without a name. */
+static const char *configured_name(const node_context *node, const km_id *id) {
   const project *p = node->project;
   for (size_t i = 0; p != NULL && i < p->peer_count; i++) {
-    const project_peer *peer = &p->peers[i];
-    if (peer->has_id && peer->name != NULL && km_id_equal(&peer->id, id)) {
-      (void)snprintf(buf, KM_PEER_NAME_MAX + 1, "%s", peer->name);
-      return buf;
+    if (p->peers[i].has_id && km_id_equal(&p->peers[i].id, id)) {
+      return p->peers[i].name;
     }
   }
-  return km_trust_name(node->store, id, buf);
+  return NULL;
+}
+
+const char *peer_name(node_context *node, const km_id *id, char buf[KM_PEER_NAME_MAX + 1]) {
+  const char *name = configured_name(node, id);
+  if (name == NULL) {
+    return km_trust_name(node->store, id, buf);
+  }
+  (void)snprintf(buf, KM_PEER_NAME_MAX + 1, "%s", name);
+  return buf;
 }
 
 /* UNIX seconds; what lies behind us, the library refuses. */
@@ -36,6 +44,16 @@ static bool is_configured(const node_context *node, const km_id *id) {
   return false;
 }
 
+/* Whom nobody named when it was decided has the configuration's name. */
+static cJSON *decision_json(const node_context *node, const km_trust_info *info) {
+  km_trust_info named = *info;
+  const char *name = configured_name(node, &info->id);
+  if (named.name[0] == '\0' && name != NULL) {
+    named.name = name;
+  }
+  return trust_json(&named);
+}
+
 /* The peer as it is known after a change. */
 static int known(request *r, const km_id *id, cJSON **ret, km_errinfo *err) {
   km_trust_info info;
@@ -43,7 +61,7 @@ static int known(request *r, const km_id *id, cJSON **ret, km_errinfo *err) {
   if (rv != 0) {
     return rv;
   }
-  cJSON *o = trust_json(&info);
+  cJSON *o = decision_json(r->node, &info);
   put_flag(o, "configured", is_configured(r->node, id));
   return request_result(o, ret, err);
 }
@@ -136,7 +154,8 @@ static int run_deny(request *r, const cJSON *args, cJSON **ret, km_errinfo *err)
 /* --- lists ------------------------------------------------------------------------------------ */
 
 static void on_known(void *ctx, const km_trust_info *info) {
-  request_row(ctx, trust_json(info));
+  request *r = ctx;
+  request_row(r, decision_json(r->node, info));
 }
 
 static int list_state(request *r, km_trust_state state, cJSON **ret, km_errinfo *err) {

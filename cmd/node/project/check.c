@@ -223,6 +223,7 @@ static void check_all(check *c) {
   check_status(c);
   check_log(c);
   check_socket(c);
+  check_ports(c);
   certs_free(&c->certs);
   km_secret_key_free(c->key);
 }

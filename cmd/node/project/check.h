@@ -28,5 +28,7 @@ void check_shares(check *c);
 /* Key, certificates, store (check_store.c). */
 void check_key(check *c);
 void check_store(check *c);
+/* Whether ports are free (check_ports_io.c). */
+void check_ports(check *c);
 
 #endif /* KM_CMD_NODE_PROJECT_CHECK_H */

@@ -36,9 +36,9 @@ static void read_sealed(check *c) {
               shown(c, p->key_file));
   } else if (rv != 0) {
     check_row_err(c, "key",
-                  rv == KM_ERR_CRYPTO ? "correct the passphrase: it is in "
-                                        "security.passphrase_file or $KM_PASSPHRASE"
-                                      : NULL,
+                  rv == KM_ERR_KEY_SEALED ? "correct the passphrase: it is in "
+                                            "security.passphrase_file or $KM_PASSPHRASE"
+                                          : NULL,
                   &err);
   }
 }

@@ -220,7 +220,7 @@ static int take_all_sections(const config_at *at, const tree *root) {
 static int check_together(const config_at *root, const tree *t) {
   project *p = &root->file->pub;
   const tree *section = tree_get(t, "connectivity");
-  const tree *mode = tree_get(section, "relay"), *urls = tree_get(section, "relay_urls");
+  const tree *mode = tree_get(section, "relay");
   const config_at at = config_step(root, "connectivity.relay");
   bool given = mode != NULL && !tree_is_null(mode);
   if (p->node_id == NULL) {
@@ -234,7 +234,7 @@ static int check_together(const config_at *root, const tree *t) {
     return config_refuse(&at, mode, "custom needs connectivity.relay_urls");
   }
   if (p->relay_mode != KM_RELAY_MODE_CUSTOM && p->relay_url_count > 0) {
-    return config_refuse(&at, urls, "connectivity.relay_urls are for relay: custom");
+    return config_refuse(&at, mode, "with relay_urls this has to be custom");
   }
   if (p->heartbeat_timeout_ms != 0 && p->heartbeat_timeout_ms < p->heartbeat_ms) {
     const config_at timeout = config_step(root, "connectivity.heartbeat_timeout_sec");

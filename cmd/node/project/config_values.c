@@ -320,7 +320,7 @@ static int take_item_url(const config_at *at, const tree *t, char ***list, size_
   if (rv != 0) {
     return rv;
   }
-  if (km_relay_url_normalise(url, sizeof url, t->text, strlen(t->text), &why) < 0) {
+  if (km_relay_url_take(url, sizeof url, t->text, strlen(t->text), &why) < 0) {
     return config_refuse(at, t, "'%.60s' is no relay url, as https://relay.example.org", t->text);
   }
   return add_text(at, list, count, url);

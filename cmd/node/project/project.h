@@ -91,9 +91,13 @@ typedef struct project {
 /* Reads the configuration. `path` NULL: keymesh.yaml here, or $KM_PROJECT's. Every error names
  * file, line and key. 0 or KM_ERR_FILE_NOT_FOUND, KM_ERR_INVALID, KM_ERR_NOMEM, ... */
 KM_NODISCARD int project_load(project **ret, const char *path, km_errinfo *err);
+/* A project of which the file is not read, in the folder where it is: defaults alone. What a node
+ * that runs there is asked with while its file has a mistake. */
+KM_NODISCARD int project_unread(project **ret, const char *path, km_errinfo *err);
 void project_free(project *p);
 
-/* The key, unsealed if need be. Errors as km_secret_key_load, KM_ERR_CRYPTO (wrong passphrase). */
+/* The key, unsealed if need be: KM_ERR_KEY_SEALED is a wrong passphrase. Else as
+ * km_secret_key_load. */
 KM_NODISCARD int project_key(const project *p, km_secret_key **ret, km_errinfo *err);
 /* The store. */
 KM_NODISCARD int project_store(const project *p, const km_secret_key *key, km_store **ret,

@@ -118,6 +118,26 @@ int project_load(project **ret, const char *path, km_errinfo *err) {
   return 0;
 }
 
+int project_unread(project **ret, const char *path, km_errinfo *err) {
+  static const char least[] = "node:\n  id: node\n";
+  project_file *f = NULL;
+  char *found = NULL;
+  int rv = find_config(&found, path, err);
+  if (rv != 0 || found == NULL) {
+    return rv;
+  }
+  char *dir = path_join(found, "..");
+  rv = dir == NULL ? km_fail(err, KM_ERR_NOMEM, NULL)
+                   : config_parse(&f, dir, found, PROJECT_CONFIG, least, strlen(least), err);
+  km_env_free(&km_env_system, dir);
+  km_env_free(&km_env_system, found);
+  if (rv != 0) {
+    return rv;
+  }
+  *ret = &f->pub;
+  return 0;
+}
+
 void project_free(project *p) {
   config_free((project_file *)p); /* its first member */
 }
