@@ -33,7 +33,7 @@ void km_guard_init(km_guard *g, uint32_t per_minute, uint32_t per_second, uint32
 /* Counts a fault. True: it is one too many, disconnect. */
 bool km_guard_fault(km_guard *g, km_fault fault, km_ts now);
 /* False: over the rate; what came is taken, but the peer must wait until km_guard_when (its credit
- * is held back). */
+ * is held back; of its other connections nothing is taken). */
 bool km_guard_entry(km_guard *g, km_ts now);
 bool km_guard_message(km_guard *g, km_ts now);
 /* A statement. One that is known costs a sixtieth of a message, a new one a tenth: who connects

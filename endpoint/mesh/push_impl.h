@@ -53,6 +53,7 @@ struct km_push {
   size_t scratch_cap;
   uint64_t held;    /* bytes that the peer got no credit for yet */
   km_ts held_until; /* KM_TS_NEVER: not held */
+  bool waits;       /* until then nothing is taken either */
 };
 
 typedef struct km_push_statement_bytes {

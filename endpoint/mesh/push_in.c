@@ -343,10 +343,28 @@ static void give_credit(km_push *p, km_ts now) {
   p->held = 0;
 }
 
+/* Each connection has a window of its own: what another one of the peer owes is paid for before
+ * anything of this one is taken. What this one owes itself holds up its credit alone. */
+static bool must_wait(km_push *p, km_ts now) {
+  if (p->held_until != KM_TS_NEVER && now < p->held_until) {
+    return p->waits;
+  }
+  km_ts when = km_guard_when(&p->link->peer->guard, now);
+  p->waits = when > now;
+  if (p->waits) {
+    p->held_until = when;
+  }
+  return p->waits;
+}
+
 /* Of all that came in a turn: what is stored together is written to the disk once. */
 void km_push_in_work(km_push *p) {
   km_link *l = p->link;
   bool any = p->rx_len > 0;
+  if (any && must_wait(p, km_loop_now(l->mesh->loop))) {
+    km_link_service_set(l);
+    return;
+  }
   take_some(p, A_TURN);
   if (l->closing || p->deaf || !any) {
     return;
@@ -383,8 +401,10 @@ static void on_in_closed(void *ctx, km_stream *stream, int error) {
   (void)stream;
   km_push *p = ctx;
   p->in = NULL;
-  if (error == KM_ERR_CLOSED) {
-    take_some(p, LAST_TURN); /* whoever says something and goes away did say it */
+  km_ts now = km_loop_now(p->link->mesh->loop);
+  if (error == KM_ERR_CLOSED && km_guard_when(&p->link->peer->guard, now) <= now) {
+    /* Whoever says something and goes away did say it. What a peer in debt said comes again. */
+    take_some(p, LAST_TURN);
   }
 }
 
@@ -427,7 +447,12 @@ km_ts km_push_next(const km_link *l) {
 void km_push_tick(km_link *l, km_ts now) {
   km_push *p = l->push;
   if (p != NULL && p->held > 0 && now >= p->held_until) {
-    give_credit(p, now);
+    if (p->rx_len > 0) { /* is taken first */
+      p->held_until = KM_TS_NEVER;
+      km_defer_run(l->mesh->work);
+    } else {
+      give_credit(p, now);
+    }
   }
   if (p != NULL && now >= p->paced_until) {
     p->paced_until = KM_TS_NEVER;

@@ -236,6 +236,20 @@ static void trust_that_expires_ends_the_connection(void **state) {
 
 /* --- rates ----------------------------------------------------------------------------------- */
 
+static void push_some(km_stream *s, const char *prefix, unsigned count) {
+  for (unsigned i = 0; i < count; i++) {
+    char key[32];
+    snprintf(key, sizeof key, "%s/%u", prefix, i);
+    push_entry(s, 1, key);
+  }
+}
+
+static void bye(mesh_lab *l, raw *r) {
+  km_conn_close(r->conn, 0, "", 0);
+  WAIT(l, r->closed);
+  mesh_lab_run(l, 100);
+}
+
 static void a_debt_outlives_the_connection(void **state) {
   (void)state;
   mesh_lab l;
@@ -245,19 +259,50 @@ static void a_debt_outlives_the_connection(void **state) {
   a->opt.max_conns_per_addr = 100;
   node_start(a);
   raw *first = raw_dial(&l, a, 1);
-  for (unsigned round = 0; round < 3; round++) {
-    raw *r = round == 0 ? first : raw_dial_again(first, a);
-    km_stream *s = begin_push(&l, r);
-    char key[32] = "";
-    for (unsigned i = 0; i < 40; i++) {
-      snprintf(key, sizeof key, "%u/%u", round, i);
-      push_entry(s, 1, key);
-    }
-    WAIT(&l, has(a, key));
-    km_conn_close(r->conn, 0, "", 0);
-    WAIT(&l, r->closed);
-  }
+  push_some(begin_push(&l, first), "first", 70);
+  WAIT(&l, has(a, "first/69"));
   assert_true(node_stats(a).faults.flooded > 0);
+  bye(&l, first);
+  /* Ten seconds of it: neither is anything taken, nor when the connection ends. */
+  raw *second = raw_dial_again(first, a);
+  push_some(begin_push(&l, second), "second", 70);
+  mesh_lab_run(&l, 1000);
+  bye(&l, second);
+  raw *third = raw_dial_again(first, a);
+  push_some(begin_push(&l, third), "third", 1);
+  mesh_lab_run(&l, 1000);
+  assert_false(has(a, "second/0") || has(a, "third/0"));
+  WAIT(&l, has(a, "third/0")); /* it is paid */
+  assert_false(has(a, "second/0"));
+  mesh_lab_close(&l);
+}
+
+static void what_a_peer_in_debt_said_last_comes_again(void **state) {
+  (void)state;
+  mesh_lab l;
+  mesh_lab_open(&l);
+  node *a = open_node(&l, KM_SECURITY_DEVELOPMENT), *b = open_node(&l, KM_SECURITY_DEVELOPMENT);
+  node_peer(b, a, true);
+  node_start(a);
+  km_mpeer *p = km_mpeer_get(a->mesh, &b->id);
+  assert_non_null(p);
+  for (unsigned i = 0; i < 60 + 8; i++) { /* eight seconds of it */
+    (void)km_guard_message(&p->guard, km_loop_now(a->loop));
+  }
+  node_start(b);
+  WAIT(&l, node_up(b, a));
+  sync_times(&l, b, 1);
+  put(b, "said");
+  assert_int_equal(km_message_send(b->store, &a->id, "t", "1", 0, NULL, NULL), 0);
+  WAIT(&l, node_stats(b).messages_out == 1 && node_stats(b).entries_out == 1);
+  mesh_lab_run(&l, 300);
+  node_stop(b);
+  mesh_lab_run(&l, 100);
+  assert_false(has(a, "said"));
+  assert_int_equal(node_stats(a).messages_in, 0);
+  node_start(b);
+  WAIT(&l, has(a, "said") && km_outbox_count(b->store, &a->id, NULL) == 0);
+  assert_int_equal(node_stats(a).messages_in, 1);
   mesh_lab_close(&l);
 }
 
@@ -622,6 +667,7 @@ int main(void) {
       cmocka_unit_test(who_is_blocked_while_it_is_dialled_does_not_come_up),
       cmocka_unit_test(trust_that_expires_ends_the_connection),
       cmocka_unit_test(a_debt_outlives_the_connection),
+      cmocka_unit_test(what_a_peer_in_debt_said_last_comes_again),
       cmocka_unit_test(there_is_one_push_stream_in_the_life_of_a_connection),
       cmocka_unit_test(confirmations_of_nothing_are_faults),
       cmocka_unit_test(statements_are_not_sent_as_often_as_they_are_asked_for),
