@@ -60,6 +60,7 @@ static void session_free(session *s) {
   if (s->stream != NULL) {
     km_stream_set_callbacks(s->stream, NULL, NULL);
     km_stream_hold_credit(s->stream, false);
+    (void)km_stream_stop(s->stream, 0); /* the peer need not have ended its side */
   }
   km_sync_free(s->sync);
   km_env_free(y->link->mesh->env, s);

@@ -1,6 +1,7 @@
 /* What is kept of peers is bounded: docs/limits.md, "The mesh". */
 #include "endpoint/mesh/push_impl.h"
 #include "store/store_impl.h"
+#include "store/sync.h"
 
 #include "test/mesh/mesh_lab.h"
 
@@ -22,12 +23,16 @@ static km_id id_of(unsigned n) {
   return id;
 }
 
-static raw *up_with(mesh_lab *l, node *n, uint8_t key) {
+static raw *up_saying(mesh_lab *l, node *n, uint8_t key, const char *hello) {
   raw *r = raw_dial(l, n, key);
-  raw_say(r, HELLO_OF("raw", "1.0")); /* no share: nothing is synchronized by itself */
+  raw_say(r, hello);
   raw_say(r, BEAT);
   WAIT(l, raw_heard(r, "\"ok\":true") && n->mesh->links != NULL && n->mesh->links->push != NULL);
   return r;
+}
+
+static raw *up_with(mesh_lab *l, node *n, uint8_t key) {
+  return up_saying(l, n, key, HELLO_OF("raw", "1.0")); /* no share: nothing is synchronized */
 }
 
 static void strangers_make_room_for_strangers_but_who_is_cut_off_goes_last(void **state) {
@@ -162,6 +167,112 @@ static void a_synchronization_that_stands_still_is_given_up(void **state) {
   mesh_lab_close(&l);
 }
 
+/* The other side of a synchronization, by the book but for the end of its stream. */
+typedef struct endless {
+  km_stream *stream;
+  km_sync *sync;
+  unsigned stops;
+} endless;
+
+static bool anything(void *ctx, const char *name) {
+  (void)ctx;
+  (void)name;
+  return true;
+}
+
+static bool anybody(void *ctx, const char *name, const km_id *author) {
+  (void)ctx;
+  (void)name;
+  (void)author;
+  return true;
+}
+
+static void on_endless_data(void *ctx, km_stream *s, const void *data, size_t len, bool fin) {
+  (void)s;
+  assert_int_equal(km_sync_receive(((endless *)ctx)->sync, data, len, fin, NULL), 0);
+}
+
+static void on_endless_stopped(void *ctx, km_stream *s, uint64_t code) {
+  (void)s;
+  assert_int_equal(code, 0);
+  ((endless *)ctx)->stops++;
+}
+
+static void on_endless_closed(void *ctx, km_stream *s, int error) {
+  (void)s;
+  (void)error;
+  ((endless *)ctx)->stream = NULL;
+}
+
+static void say_without_end(endless *e) {
+  const uint8_t *bytes;
+  bool fin;
+  size_t len, taken;
+  km_errinfo err;
+  (void)km_sync_work(e->sync, &err);
+  while ((len = km_sync_output(e->sync, &bytes, &fin)) > 0) {
+    assert_int_equal(km_stream_write(e->stream, bytes, len, false, &taken, NULL), 0);
+    km_sync_sent(e->sync, taken);
+  }
+}
+
+static void synchronize_without_end(mesh_lab *l, node *n, raw *r, km_store *store) {
+  static const km_stream_callbacks callbacks = {.size = sizeof callbacks,
+                                                .on_data = on_endless_data,
+                                                .on_stopped = on_endless_stopped,
+                                                .on_closed = on_endless_closed};
+  endless e = {0};
+  const km_sync_config config = {.env = store->env,
+                                 .store = store,
+                                 .peer = n->id,
+                                 .initiator = true,
+                                 .share = DOCS,
+                                 .may_read = anything,
+                                 .may_write = anybody};
+  uint64_t before = node_stats(n).syncs;
+  assert_int_equal(km_sync_new(&e.sync, &config), 0);
+  const uint8_t kind = KM_STREAM_SYNC;
+  e.stream = raw_stream(r, true, &kind, 1);
+  km_stream_set_callbacks(e.stream, &callbacks, &e);
+  while (km_sync_get_state(e.sync) != KM_SYNC_DONE) {
+    say_without_end(&e);
+    mesh_lab_turn(l);
+  }
+  WAIT(l, node_stats(n).syncs > before);
+  WAIT(l, e.stream == NULL);
+  assert_int_equal(e.stops, 1);
+  km_sync_free(e.sync);
+}
+
+static uint64_t streams_of(node *n) {
+  km_conn_stats s = {.size = sizeof s};
+  assert_int_equal(km_conn_get_stats(n->mesh->links->conn, &s), 0);
+  return s.streams_open;
+}
+
+static void a_synchronization_that_the_peer_does_not_end_leaves_no_stream(void **state) {
+  (void)state;
+  mesh_lab l;
+  node *n = open_node(&l, KM_SECURITY_DEVELOPMENT), *other = node_new(&l);
+  node_start(n);
+  raw *r = up_saying(&l, n, 1,
+                     "{\"type\":\"HELLO\",\"node_id\":\"raw\",\"version\":\"1.0\","
+                     "\"capabilities\":{\"shares\":[\"" DOCS "\"],\"features\":[]}}");
+  km_id id = raw_id(r);
+  bool begins = memcmp(&n->id, &id, sizeof id) < 0; /* it is not answered */
+  WAIT(&l, node_stats(n).syncs == begins && streams_of(n) == 1);
+  assert_int_equal(km_kv_put(n->store, DOCS, "k", "v", 1, NULL), 0);
+  for (unsigned i = 0; i < 4; i++) {
+    synchronize_without_end(&l, n, r, other->store);
+    WAIT(&l, streams_of(n) == 1); /* the control stream */
+  }
+  km_kv_entry e;
+  assert_int_equal(km_kv_get(other->store, DOCS, "k", &e, NULL), 0);
+  assert_int_equal(node_stats(n).syncs_failed, begins);
+  assert_int_equal(node_stats(n).faults.malformed, 0);
+  mesh_lab_close(&l);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(strangers_make_room_for_strangers_but_who_is_cut_off_goes_last),
@@ -170,6 +281,7 @@ int main(void) {
       cmocka_unit_test(requests_beyond_the_room_are_told_when_they_come_again),
       cmocka_unit_test(so_many_confirmations_wait),
       cmocka_unit_test(a_synchronization_that_stands_still_is_given_up),
+      cmocka_unit_test(a_synchronization_that_the_peer_does_not_end_leaves_no_stream),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
