@@ -166,3 +166,49 @@ int64_t km_message_received(km_store *store, size_t limit, km_message_fn fn, voi
   km_db_bind_int(q, 1, (int64_t)limit);
   return give_all(store, q, fn, ctx, err);
 }
+
+/* --- one by one ------------------------------------------------------------------------------- */
+
+static int give_next(km_store *s, km_db_stmt *q, int64_t *place, km_message_fn fn, void *ctx,
+                     km_errinfo *err) {
+  int rv = km_db_step(q, err);
+  if (rv <= 0) {
+    return rv;
+  }
+  *place = km_db_int(q, 2);
+  s->outbox->listing = true;
+  rv = give(s, q, fn, ctx, err);
+  s->outbox->listing = false;
+  km_db_reset(q);
+  return rv < 0 ? rv : 1;
+}
+
+int km_outbox_next_own(km_store *store, int64_t *place, km_message_fn fn, void *ctx,
+                       km_errinfo *err) {
+  km_db_stmt *q = store->outbox->sql[KM_OUTBOX_SQL_NEXT_OWN];
+  int rv = check_alone(store, err);
+  if (rv != 0) {
+    return rv;
+  }
+  km_db_bind_bytes(q, 1, store->id.bytes, KM_ID_BYTES);
+  km_db_bind_int(q, 2, km_outbox_now(store));
+  km_db_bind_int(q, 3, *place);
+  return give_next(store, q, place, fn, ctx, err);
+}
+
+int km_inbox_next(km_store *store, int64_t *place, km_message_fn fn, void *ctx, km_errinfo *err) {
+  km_db_stmt *q = store->outbox->sql[KM_INBOX_SQL_BEFORE];
+  int rv = check_alone(store, err);
+  if (rv != 0) {
+    return rv;
+  }
+  km_db_bind_int(q, 1, *place);
+  return give_next(store, q, place, fn, ctx, err);
+}
+
+int64_t km_outbox_count_own(km_store *store, km_errinfo *err) {
+  km_db_stmt *q = store->outbox->sql[KM_OUTBOX_SQL_COUNT_OWN];
+  km_db_bind_bytes(q, 1, store->id.bytes, KM_ID_BYTES);
+  km_db_bind_int(q, 2, km_outbox_now(store));
+  return km_outbox_number(q, err);
+}

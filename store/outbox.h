@@ -13,6 +13,15 @@ KM_NODISCARD int km_outbox_next(km_store *store, const km_id *peer, int64_t afte
                                 uint8_t ret_id[KM_MESSAGE_ID_BYTES], km_errinfo *err);
 /* How many km_outbox_next would give from the first on, without reading them. */
 KM_NODISCARD int64_t km_outbox_count(km_store *store, const km_id *peer, km_errinfo *err);
+/* How many km_message_waiting would give that no receiver refused, without reading them. */
+KM_NODISCARD int64_t km_outbox_count_own(km_store *store, km_errinfo *err);
+/* Gives the next of what km_message_waiting gives, behind `*place` (0: the first), and takes
+ * `*place` to it. 1; 1 without a call of `fn`: it cannot be read any more; 0: no more. */
+KM_NODISCARD int km_outbox_next_own(km_store *store, int64_t *place, km_message_fn fn, void *ctx,
+                                    km_errinfo *err);
+/* The same of what km_message_received gives, the newest (INT64_MAX) first. */
+KM_NODISCARD int km_inbox_next(km_store *store, int64_t *place, km_message_fn fn, void *ctx,
+                               km_errinfo *err);
 /* The peer has it. A message to it alone is taken out. Unknown ids are 0 too. */
 KM_NODISCARD int km_outbox_confirmed(km_store *store, const km_id *peer,
                                      const uint8_t id[KM_MESSAGE_ID_BYTES], km_errinfo *err);

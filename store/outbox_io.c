@@ -28,6 +28,12 @@ static const char *const sql[KM_OUTBOX_SQL_ALL] = {
     [KM_OUTBOX_SQL_CANCEL] = "DELETE FROM message WHERE id = ?1 AND sender = ?2",
     [KM_OUTBOX_SQL_WAITING] =
         "SELECT bytes, refused FROM message WHERE sender = ?1 AND expires > ?2 ORDER BY place",
+    /* An index would have them sorted, all of them for each. */
+    [KM_OUTBOX_SQL_NEXT_OWN] =
+        "SELECT bytes, refused, place FROM message NOT INDEXED WHERE sender = ?1 AND expires > ?2"
+        " AND place > ?3 ORDER BY place LIMIT 1",
+    [KM_OUTBOX_SQL_COUNT_OWN] = "SELECT count(*) FROM message WHERE sender = ?1 AND expires > ?2"
+                                " AND refused IS NULL",
     [KM_OUTBOX_SQL_EXPIRE] = "DELETE FROM message WHERE expires <= ?1",
     [KM_OUTBOX_SQL_CHANGES] = "SELECT changes()",
     [KM_INBOX_SQL_IS_SEEN] = "SELECT count(*) FROM message_seen WHERE sender = ?1 AND id = ?2",
@@ -41,6 +47,8 @@ static const char *const sql[KM_OUTBOX_SQL_ALL] = {
         "DELETE FROM message_received WHERE place <= (SELECT max(place) FROM (SELECT place,"
         " sum(size) OVER (ORDER BY place DESC) AS upto FROM message_received) WHERE upto > ?1)",
     [KM_INBOX_SQL_LAST] = "SELECT bytes, NULL FROM message_received ORDER BY place DESC LIMIT ?1",
+    [KM_INBOX_SQL_BEFORE] = "SELECT bytes, NULL, place FROM message_received WHERE place < ?1"
+                            " ORDER BY place DESC LIMIT 1",
 };
 
 int km_outbox_open(km_store *s, km_errinfo *err) {

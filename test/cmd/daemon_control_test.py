@@ -177,6 +177,26 @@ class Control(daemon_lab.MeshCase):
                 rows += 1
             self.assertEqual((rows, answer["result"]["count"]), (1000, 1000))
 
+    def bytes_read(self):
+        with open(f"/proc/{self.a.daemon.child.pid}/io", encoding="ascii") as file:
+            return int(next(line for line in file if line.startswith("rchar:")).split()[1])
+
+    def test_long_messages_wait_for_who_asks_for_them(self):
+        for n in range(60):
+            self.a.ask("broadcast", type="t", body=[n, "v" * 900000])
+        before = self.bytes_read()
+        self.assertEqual(self.a.ask("status")["waiting_messages"], 60)
+        self.assertLess(self.bytes_read() - before, 4 << 20)  # none of them
+        before = self.a.daemon.memory()
+        control = self.a.control()
+        control.send("outbox")
+        self.alive()
+        if not lab.sanitized():
+            self.assertLess(self.a.daemon.memory() - before, 20 << 20)
+        for n in range(60):
+            self.assertEqual(control.answer()["row"]["body"][0], n)
+        self.assertEqual(control.answer()["result"]["count"], 60)
+
     def test_slow_reader_of_a_watch_is_told(self):
         control = self.a.control()
         number = control.send("kv.watch")

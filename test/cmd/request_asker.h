@@ -15,6 +15,7 @@ typedef struct asker {
   km_errinfo err;
   unsigned ends;
   size_t backlog; /* what it is told to be */
+  size_t row_len; /* what each row adds to it */
 } asker;
 
 static inline void asker_forget(asker *a) {
@@ -30,6 +31,7 @@ static inline void asker_forget(asker *a) {
 static inline void asker_on_row(void *ctx, cJSON *row) {
   asker *a = ctx;
   assert_int_equal(a->ends, 0);
+  a->backlog += a->row_len;
   assert_true(cJSON_AddItemToArray(a->rows, row));
 }
 

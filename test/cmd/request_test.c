@@ -1,4 +1,5 @@
 /* What can be asked of a node, over a store in memory: no daemon runs. */
+#include "store/outbox.h"
 #include "store/trust_db.h"
 #include "test/cmd/request_asker.h"
 
@@ -317,6 +318,64 @@ static void message_waits_and_is_cancelled(void **state) {
   ask_refused(a, "outbox.cancel", "{\"message\":\"xyz\"}", KM_ERR_INVALID, "hex digits");
 }
 
+/* With two rows the reader is slow. The bodies are numbers from `first` on. */
+static void read_slowly(asker *a, const char *name, const char *args, int count, int first,
+                        int step) {
+  a->row_len = REQUEST_PAUSE / 2;
+  a->backlog = 0;
+  request *r = asker_start(a, name, args);
+  for (int had = 2; had < count; had += 2) {
+    assert_int_equal(a->ends, 0);
+    assert_int_equal(cJSON_GetArraySize(a->rows), had);
+    request_resume(r); /* still slow */
+    assert_int_equal(cJSON_GetArraySize(a->rows), had);
+    a->backlog = 0;
+    request_resume(r);
+  }
+  if (a->ends == 0) { /* it has not looked behind the last one yet */
+    a->backlog = 0;
+    request_resume(r);
+  }
+  assert_int_equal(a->ends, 1);
+  assert_int_equal(number_of(a->result, "count"), count);
+  for (int i = 0; i < count; i++) {
+    char *body = cJSON_PrintUnformatted(member(cJSON_GetArrayItem(a->rows, i), "body"));
+    assert_non_null(body);
+    assert_int_equal(strtol(body, NULL, 10), first + i * step);
+    cJSON_free(body);
+  }
+}
+
+static void take_message(asker *a, int number) {
+  char body[16];
+  uint8_t bytes[512];
+  km_message m = {.type = "t", .body = body, .sent_ms = km_clock_wall().unix_ns / 1000000};
+  km_wr wr = km_wr_init(bytes, sizeof bytes);
+  m.body_len = (size_t)snprintf(body, sizeof body, "%d", number);
+  m.expires_ms = m.sent_ms + 60000;
+  m.id[0] = (uint8_t)number;
+  km_secret_key_id(a->key, &m.to);
+  assert_int_equal(km_message_encode(&m, a->other_key, &wr, NULL), 0);
+  assert_int_equal(km_inbox_take(a->node.store, &m, bytes, km_message_size(&m), &a->other, NULL),
+                   KM_INBOX_NEW);
+}
+
+static void messages_wait_for_a_slow_reader(void **state) {
+  asker *a = *state;
+  for (int i = 1; i <= 9; i++) {
+    char body[16];
+    (void)snprintf(body, sizeof body, "%d", i);
+    assert_int_equal(km_message_send(a->node.store, &a->other, "t", body, 0, NULL, NULL), 0);
+    take_message(a, i);
+  }
+  read_slowly(a, "outbox", NULL, 9, 1, 1);
+  read_slowly(a, "messages", NULL, 9, 9, -1);
+  read_slowly(a, "messages", "{\"limit\":5}", 5, 9, -1);
+  a->backlog = REQUEST_PAUSE;
+  request_cancel(asker_start(a, "outbox", NULL));
+  assert_int_equal(a->ends, 0);
+}
+
 static void bad_messages_are_refused(void **state) {
   asker *a = *state;
   ask_refused(a, "broadcast", "{\"type\":\"t\"}", KM_ERR_INVALID, "'body'");
@@ -412,6 +471,7 @@ int main(void) {
       T(names_of_strangers_do_not_count),
       T(recommendation_and_revocation),
       T(message_waits_and_is_cancelled),
+      T(messages_wait_for_a_slow_reader),
       T(bad_messages_are_refused),
       T(shares_are_those_of_the_first_keymesh),
       T(security_is_explained),

@@ -108,7 +108,7 @@ static void confirm_first(lab *l, unsigned peer) {
 
 typedef struct bodies {
   char text[400];
-  unsigned count;
+  unsigned count, refused;
   km_store *store;
 } bodies;
 
@@ -116,6 +116,7 @@ static void write_body(void *ctx, const km_message *m) {
   bodies *b = ctx;
   size_t len = strlen(b->text);
   b->count++;
+  b->refused += m->refused != NULL;
   (void)snprintf(b->text + len, sizeof b->text - len, "%s%s%s ", m->body,
                  m->refused == NULL ? "" : ":", m->refused == NULL ? "" : m->refused);
 }
@@ -125,6 +126,12 @@ static void assert_waiting(lab *l, const char *expected) {
   int64_t count = km_message_waiting(l->store, write_body, &b, NULL);
   assert_int_equal(count, b.count);
   assert_string_equal(b.text, expected);
+  bodies one_by_one = {0};
+  int64_t place = 0;
+  while (km_outbox_next_own(l->store, &place, write_body, &one_by_one, NULL) == 1) {
+  }
+  assert_string_equal(one_by_one.text, expected);
+  assert_int_equal(km_outbox_count_own(l->store, NULL), b.count - b.refused);
 }
 
 static void assert_received(lab *l, size_t limit, const char *expected) {
@@ -132,6 +139,12 @@ static void assert_received(lab *l, size_t limit, const char *expected) {
   int64_t count = km_message_received(l->store, limit, write_body, &b, NULL);
   assert_int_equal(count, b.count);
   assert_string_equal(b.text, expected);
+  bodies one_by_one = {0};
+  int64_t place = INT64_MAX;
+  while (one_by_one.count < limit &&
+         km_inbox_next(l->store, &place, write_body, &one_by_one, NULL) == 1) {
+  }
+  assert_string_equal(one_by_one.text, expected);
 }
 
 static void say(lab *l, unsigned to, const char *body) {
@@ -538,7 +551,10 @@ static void without_memory_nothing_is_lost(void **state) {
   assert_int_equal(km_message_send(l->store, &two, "t", "2", 0, NULL, NULL), KM_ERR_NOMEM);
   assert_int_equal(km_outbox_next(l->store, &two, 0, &place, &bytes, &len, id, NULL), KM_ERR_NOMEM);
   assert_int_equal(km_message_waiting(l->store, write_body, &b, NULL), KM_ERR_NOMEM);
-  assert_int_equal(take_new(l, 2, 1, "3"), KM_INBOX_NEW); /* needs none of ours */
+  place = 0;
+  assert_int_equal(km_outbox_next_own(l->store, &place, write_body, &b, NULL), KM_ERR_NOMEM);
+  assert_int_equal(km_outbox_count_own(l->store, NULL), 1); /* which reads none of them */
+  assert_int_equal(take_new(l, 2, 1, "3"), KM_INBOX_NEW);   /* needs none of ours */
   l->env.fail_after = -1;
   assert_waiting(l, "1 ");
   assert_offered(l, 2, "1 ");
@@ -577,7 +593,11 @@ static void a_full_disk_is_said_and_what_was_kept_stays(void **state) {
 static void ask_within(void *ctx, const km_message *m) {
   bodies *b = ctx;
   write_body(ctx, m);
+  int64_t place = INT64_MAX;
   assert_int_equal(km_message_received(b->store, 1, write_body, ctx, NULL), KM_ERR_STATE);
+  assert_int_equal(km_inbox_next(b->store, &place, write_body, ctx, NULL), KM_ERR_STATE);
+  place = 0;
+  assert_int_equal(km_outbox_next_own(b->store, &place, write_body, ctx, NULL), KM_ERR_STATE);
   assert_int_equal(km_message_cancel(b->store, m->id, NULL), 0);
 }
 

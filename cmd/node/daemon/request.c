@@ -197,3 +197,9 @@ int request_count(const request *r, cJSON **ret, km_errinfo *err) {
   put_number(result, "count", (double)r->rows);
   return request_result(result, ret, err);
 }
+
+void request_end_list(request *r, int rv, km_errinfo *err) {
+  cJSON *result = NULL;
+  rv = rv != 0 ? rv : request_count(r, &result, err);
+  request_end(r, result, rv != 0 ? err : NULL);
+}

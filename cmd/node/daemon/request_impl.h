@@ -39,6 +39,8 @@ size_t request_backlog(const request *r);
 void request_end(request *r, cJSON *result, const km_errinfo *err);
 /* {"count": rows}; KM_ERR_NOMEM without memory. */
 int request_count(const request *r, cJSON **ret, km_errinfo *err);
+/* Ends a list with its count, or with an error `rv`. */
+void request_end_list(request *r, int rv, km_errinfo *err);
 /* 0 when there is a result to give, else KM_ERR_NOMEM. */
 int request_result(cJSON *result, cJSON **ret, km_errinfo *err);
 

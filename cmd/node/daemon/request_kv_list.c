@@ -107,12 +107,6 @@ static void on_entry(void *ctx, const km_kv_entry *entry) {
   request_row(l->request, entry_json(entry, l->values));
 }
 
-static void end_listing(request *r, int rv, km_errinfo *err) {
-  cJSON *result = NULL;
-  rv = rv != 0 ? rv : request_count(r, &result, err);
-  request_end(r, result, rv != 0 ? err : NULL);
-}
-
 /* A page. 0: there may be more, 1: that was all, or an error. */
 static int next_page(request *r, km_errinfo *err) {
   listing *l = r->state;
@@ -146,7 +140,7 @@ static void resume_listing(request *r) {
     }
     rv = next_page(r, &err);
   }
-  end_listing(r, rv < 0 ? rv : 0, &err);
+  request_end_list(r, rv < 0 ? rv : 0, &err);
 }
 
 static int start_listing(request *r, const cJSON *args, listing *l, km_errinfo *err) {

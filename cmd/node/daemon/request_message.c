@@ -4,6 +4,7 @@
 
 #include "base/enc.h"
 #include "cmd/node/daemon/request_impl.h"
+#include "store/outbox.h"
 
 #define MAX_TTL_S 2592000 /* of km_message_send */
 #define MAX_LISTED 1000   /* of km_message_received */
@@ -62,25 +63,63 @@ static int run_broadcast(request *r, const cJSON *args, cJSON **ret, km_errinfo 
 
 /* --- lists ------------------------------------------------------------------------------------ */
 
+/* One by one: a message may have a megabyte. */
+typedef struct listing {
+  int (*next)(km_store *store, int64_t *place, km_message_fn fn, void *ctx, km_errinfo *err);
+  int64_t place;
+  uint64_t left;
+} listing;
+
+static void clear_listing(request *r) {
+  free(r->state);
+}
+
 static void on_message(void *ctx, const km_message *message) {
   request *r = ctx;
   request_row(r, message_json(r->node, message));
 }
 
+static void resume_listing(request *r) {
+  listing *l = r->state;
+  km_errinfo err = {0};
+  int rv = 1;
+  for (; rv > 0 && l->left > 0; l->left--) {
+    if (request_backlog(r) >= REQUEST_PAUSE) {
+      return;
+    }
+    rv = l->next(r->node->store, &l->place, on_message, r, &err);
+  }
+  request_end_list(r, rv < 0 ? rv : 0, &err);
+}
+
+static int start_listing(request *r, const listing *from, km_errinfo *err) {
+  listing *l = malloc(sizeof *l);
+  if (l == NULL) {
+    return km_fail(err, KM_ERR_NOMEM, NULL);
+  }
+  *l = *from;
+  r->state = l;
+  r->clear = clear_listing;
+  r->resume = resume_listing;
+  return REQUEST_GOES_ON;
+}
+
 static int run_messages(request *r, const cJSON *args, cJSON **ret, km_errinfo *err) {
   double limit;
+  (void)ret;
   int rv = arg_number(args, "limit", 100, 1, MAX_LISTED, &limit, err);
   if (rv != 0) {
     return rv;
   }
-  int64_t count = km_message_received(r->node->store, (size_t)limit, on_message, r, err);
-  return count < 0 ? (int)count : request_count(r, ret, err);
+  const listing l = {.next = km_inbox_next, .place = INT64_MAX, .left = (uint64_t)limit};
+  return start_listing(r, &l, err);
 }
 
 static int run_outbox(request *r, const cJSON *args, cJSON **ret, km_errinfo *err) {
+  const listing l = {.next = km_outbox_next_own, .left = UINT64_MAX};
   (void)args;
-  int64_t count = km_message_waiting(r->node->store, on_message, r, err);
-  return count < 0 ? (int)count : request_count(r, ret, err);
+  (void)ret;
+  return start_listing(r, &l, err);
 }
 
 static int run_cancel(request *r, const cJSON *args, cJSON **ret, km_errinfo *err) {

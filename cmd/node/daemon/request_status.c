@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cmd/node/daemon/request_impl.h"
+#include "store/outbox.h"
 
 static int run_health(request *r, const cJSON *args, cJSON **ret, km_errinfo *err) {
   (void)args;
@@ -52,22 +53,17 @@ static void add_share(void *ctx, const char *share, uint64_t entries, uint64_t d
   s->bytes += (double)bytes;
 }
 
-static void count_message(void *ctx, const km_message *message) {
-  *(double *)ctx += message->refused == NULL ? 1 : 0;
-}
-
 static int put_store(cJSON *to, const node_context *node, km_errinfo *err) {
   sums s = {0};
-  double waiting = 0;
   int64_t count = km_kv_shares(node->store, add_share, &s, err);
-  count = count < 0 ? count : km_message_waiting(node->store, count_message, &waiting, err);
+  count = count < 0 ? count : km_outbox_count_own(node->store, err);
   cJSON *o = to == NULL ? NULL : cJSON_AddObjectToObject(to, "store");
   put_text(o, "path", node->project->store_path);
   put_number(o, "shares", s.shares);
   put_number(o, "entries", s.entries);
   put_number(o, "deleted", s.deleted);
   put_number(o, "bytes", s.bytes);
-  put_number(to, "waiting_messages", waiting);
+  put_number(to, "waiting_messages", (double)count);
   return count < 0 ? (int)count : 0;
 }
 
