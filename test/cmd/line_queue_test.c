@@ -1,7 +1,11 @@
-/* Lines into a pipe that is read late, or never. */
+/* Lines into a pipe that is read late, or never, and into a file whose disk is full for a while. */
+#include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cmd/node/daemon/line_queue_io.h"
@@ -143,6 +147,146 @@ static void reader_leaves(void **state) {
   close_lab(&l);
 }
 
+/* --- disks ------------------------------------------------------------------------------------ */
+
+static void open_disk_lab(lab *l, int fd) {
+  *l = (lab){.read_end = -1, .write_end = fd};
+  assert_true(fd >= 0);
+  assert_int_equal(km_loop_new(&l->loop), 0);
+  assert_int_equal(line_queue_open(&l->queue, l->loop, fd, lost_line, NULL), 0);
+}
+
+/* Of a full disk, or -1. */
+static int open_full(void) {
+  return open("/dev/full", O_WRONLY | O_CLOEXEC);
+}
+
+/* An empty file takes the place of what the lines go to; it has no name. */
+static void give_room(const lab *l) {
+  char path[] = "line_queue.XXXXXX";
+  int fd = mkstemp(path);
+  assert_true(fd >= 0);
+  assert_int_equal(unlink(path), 0);
+  assert_int_equal(dup2(fd, l->write_end), l->write_end);
+  (void)close(fd);
+}
+
+static off_t size_of(int fd) {
+  struct stat st;
+  assert_int_equal(fstat(fd, &st), 0);
+  return st.st_size;
+}
+
+/* Runs the loop until that many bytes are in the file, but no longer than 10 s. */
+static void wait_for_size(const lab *l, off_t size) {
+  uint64_t end = km_clock_now() + 10 * KM_NS_PER_S;
+  while (size_of(l->write_end) < size && km_clock_now() < end) {
+    (void)km_loop_run_once(l->loop, 100);
+  }
+  assert_int_equal(size_of(l->write_end), size);
+}
+
+static void assert_text(int fd, off_t at, const char *text) {
+  char got[32] = "";
+  assert_int_equal(pread(fd, got, strlen(text), at), strlen(text));
+  assert_string_equal(got, text);
+}
+
+static void after_a_full_disk_all_lines_come(void **state) {
+  (void)state;
+  lab l;
+  int fd = open_full();
+  if (fd < 0) {
+    skip();
+  }
+  open_disk_lab(&l, fd);
+  line_queue_add(l.queue, "one");
+  line_queue_add(l.queue, "two");
+  give_room(&l);
+  uint64_t before = km_clock_now();
+  line_queue_add(l.queue, "three"); /* in its turn: when the disk is tried again */
+  assert_int_equal(size_of(l.write_end), 0);
+  wait_for_size(&l, 14);
+  assert_in_range(km_clock_now() - before, KM_NS_PER_S / 2, 9 * KM_NS_PER_S);
+  line_queue_add(l.queue, "four");
+  assert_text(l.write_end, 0, "one\ntwo\nthree\nfour\n");
+  assert_int_equal(line_queue_close(l.queue), 0);
+  close_lab(&l);
+}
+
+static void what_a_full_disk_costs_is_told(void **state) {
+  (void)state;
+  lab l;
+  char line[1001], text[32];
+  int fd = open_full();
+  if (fd < 0) {
+    skip();
+  }
+  open_disk_lab(&l, fd);
+  (void)snprintf(line, sizeof line, "%0999u", 7U);
+  for (unsigned i = 0; i < 6000; i++) {
+    line_queue_add(l.queue, line);
+  }
+  give_room(&l);
+  off_t kept = (off_t)(LINE_QUEUE_MAX - 1) / 1000;
+  int len = snprintf(text, sizeof text, "lost %d\n", 6000 - (int)kept);
+  wait_for_size(&l, kept * 1000 + len);
+  assert_text(l.write_end, kept * 1000, text);
+  assert_int_equal(line_queue_close(l.queue), 0);
+  close_lab(&l);
+}
+
+/* The end of a line that was begun comes too. Needs the right to mount. */
+static void a_small_disk_that_was_full_has_whole_lines(void **state) {
+  (void)state;
+  lab l;
+  char line[100], dir[] = "line_queue.XXXXXX", filler[12288] = {0};
+  assert_non_null(mkdtemp(dir));
+  if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) != 0 ||
+      mount("none", dir, "tmpfs", 0, "size=16k") != 0) {
+    assert_int_equal(rmdir(dir), 0);
+    skip();
+  }
+  int folder = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  int fd = openat(folder, "filler", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+  assert_int_equal(write(fd, filler, sizeof filler), sizeof filler);
+  (void)close(fd);
+  open_disk_lab(&l, openat(folder, "out", O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
+  for (unsigned i = 0; i < 100; i++) {
+    (void)snprintf(line, sizeof line, "%099u", i);
+    line_queue_add(l.queue, line);
+  }
+  assert_int_equal(size_of(l.write_end), 4096); /* a page, and so a part of a line */
+  assert_int_equal(unlinkat(folder, "filler", 0), 0);
+  wait_for_size(&l, 10000);
+  for (unsigned i = 0; i < 100; i++) {
+    (void)snprintf(line, sizeof line, "%02u\n", i);
+    assert_text(l.write_end, (off_t)i * 100 + 97, line);
+  }
+  assert_int_equal(line_queue_close(l.queue), 0);
+  (void)close(folder);
+  close_lab(&l);
+  assert_int_equal(umount(dir), 0);
+  assert_int_equal(rmdir(dir), 0);
+}
+
+/* It says EIO, as a disk may for a while. */
+static void a_terminal_that_is_gone_is_left_alone(void **state) {
+  (void)state;
+  lab l;
+  int master = posix_openpt(O_RDWR | O_NOCTTY);
+  if (master < 0 || grantpt(master) != 0 || unlockpt(master) != 0) {
+    skip();
+  }
+  open_disk_lab(&l, open(ptsname(master), O_RDWR | O_NOCTTY | O_CLOEXEC));
+  (void)close(master);
+  line_queue_add(l.queue, "one");
+  give_room(&l);
+  assert_int_equal(line_queue_close(l.queue), EIO);
+  assert_int_equal(size_of(l.write_end), 0);
+  close_lab(&l);
+}
+
 static void full_disk_is_told(void **state) {
   (void)state;
   lab l;
@@ -164,6 +308,10 @@ int main(void) {
       cmocka_unit_test(too_many_are_left_out_and_told),
       cmocka_unit_test(nobody_reads_at_the_end),
       cmocka_unit_test(reader_leaves),
+      cmocka_unit_test(after_a_full_disk_all_lines_come),
+      cmocka_unit_test(what_a_full_disk_costs_is_told),
+      cmocka_unit_test(a_small_disk_that_was_full_has_whole_lines),
+      cmocka_unit_test(a_terminal_that_is_gone_is_left_alone),
       cmocka_unit_test(full_disk_is_told),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #define RETRY_MS 20
+#define DISK_RETRY_MS 1000
 #define PATIENCE_MS 1000 /* at the end, with who reads nothing */
 #define FIRST_CAP 4096
 
@@ -25,6 +26,7 @@ struct line_queue {
   size_t start, len, cap; /* what waits: `len` bytes from `start` */
   uint64_t lost;          /* lines */
   int broken;             /* the errno of a write: no other is tried */
+  int held;               /* the errno of the last write: a disk that may take more later */
 };
 
 /* --- the bytes -------------------------------------------------------------------------------- */
@@ -66,6 +68,27 @@ static void give_up(line_queue *q, int sys_errno) {
   q->start = q->len = 0;
 }
 
+/* A terminal that is gone says EIO too, for ever. */
+static bool may_pass(int sys_errno, bool hung_up) {
+  return sys_errno == ENOSPC || sys_errno == EDQUOT || sys_errno == EFBIG ||
+         (sys_errno == EIO && !hung_up);
+}
+
+/* After a write that failed. False: not now. */
+static bool go_on(line_queue *q, int sys_errno, bool hung_up) {
+  if (sys_errno == EAGAIN) {
+    return false;
+  }
+  if (may_pass(sys_errno, hung_up)) {
+    q->held = sys_errno;
+    return false;
+  }
+  if (sys_errno != EINTR) {
+    give_up(q, sys_errno);
+  }
+  return true;
+}
+
 /* Whole lines while they fit: another queue may write to the same pipe. */
 static size_t piece_len(const line_queue *q) {
   const char *from = q->bytes + q->start;
@@ -89,14 +112,9 @@ static bool write_piece(line_queue *q, int wait_ms) {
   }
   ssize_t n = write(q->fd, q->bytes + q->start, piece_len(q));
   if (n < 0) {
-    if (errno == EAGAIN) {
-      return false;
-    }
-    if (errno != EINTR) {
-      give_up(q, errno);
-    }
-    return true;
+    return go_on(q, errno, (ready.revents & POLLHUP) != 0);
   }
+  q->held = 0;
   q->start += (size_t)n;
   q->len -= (size_t)n;
   return true;
@@ -124,12 +142,16 @@ static void tell_lost(line_queue *q) {
 static void on_timer(void *ctx);
 
 static void flush(line_queue *q) {
+  if (q->held != 0 && q->timer != NULL) {
+    return; /* a disk is not asked again for each line */
+  }
   if (write_all(q, 0) && q->lost > 0) {
     tell_lost(q);
     (void)write_all(q, 0);
   }
   if (q->len > 0 && q->timer == NULL &&
-      km_timer_start(&q->timer, q->loop, RETRY_MS, on_timer, q) != 0) {
+      km_timer_start(&q->timer, q->loop, q->held != 0 ? DISK_RETRY_MS : RETRY_MS, on_timer, q) !=
+          0) {
     q->timer = NULL; /* no memory: the next line tries again */
   }
 }
@@ -170,7 +192,7 @@ int line_queue_close(line_queue *q) {
     tell_lost(q);
   }
   (void)write_all(q, PATIENCE_MS);
-  int broken = q->broken == EPIPE ? 0 : q->broken;
+  int broken = q->len > 0 ? q->held : q->broken == EPIPE ? 0 : q->broken;
   free(q->bytes);
   free(q);
   return broken;

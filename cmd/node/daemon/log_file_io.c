@@ -49,9 +49,10 @@ void log_file_close(log_file *f) {
 /* --- standard error --------------------------------------------------------------------------- */
 
 static char *lost_line(void *ctx, uint64_t lines) {
-  char text[64], line[256];
+  char text[96], line[256];
   (void)ctx;
-  (void)snprintf(text, sizeof text, "lines=%llu nobody read them", (unsigned long long)lines);
+  (void)snprintf(text, sizeof text, "lines=%llu nobody read them, or the disk was full",
+                 (unsigned long long)lines);
   const km_log_entry entry = {.unix_ns = km_clock_wall().unix_ns,
                               .level = KM_LOG_WARN,
                               .component = KM_LOGC_MESH,

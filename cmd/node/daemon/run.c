@@ -208,7 +208,7 @@ static char *lost_line(void *ctx, uint64_t lines) {
   char text[96];
   (void)snprintf(text, sizeof text,
                  d->out.json ? "{\"event\":\"lost\",\"count\":%llu}"
-                             : "%llu lines were left out: nobody read them",
+                             : "%llu lines were left out: nobody read them, or the disk was full",
                  (unsigned long long)lines);
   return strdup(text);
 }
