@@ -1,5 +1,6 @@
 #include <string.h>
 
+#include "base/id_list.h"
 #include "store/kv_impl.h"
 
 /* --- who reads -------------------------------------------------------------------------------- */
@@ -37,57 +38,63 @@ int km_kv_synced(km_store *store, const char *share, const km_id *peer, uint64_t
   return rv != 0 ? km_kv_failed(store, rv) : 0;
 }
 
-static bool is_among(const uint8_t *peer, const km_id *readers, size_t count) {
-  for (size_t i = 0; i < count; i++) {
-    if (memcmp(peer, readers[i].bytes, KM_ID_BYTES) == 0) {
-      return true;
-    }
-  }
-  return false;
-}
-
-/* A reader that is not wanted any more. 1, 0: none, or an error. */
-static int find_unwanted(km_store *s, const km_kv_share *share, const km_id *readers, size_t count,
-                         km_id *ret, km_errinfo *err) {
-  km_db_stmt *stmt = s->kv->readers;
-  int rv;
-  km_db_bind_int(stmt, 1, share->id);
-  while ((rv = km_db_step(stmt, err)) > 0) {
-    size_t len;
-    const uint8_t *peer = km_db_bytes(stmt, 0, &len);
-    if (len == KM_ID_BYTES && !is_among(peer, readers, count)) {
-      memcpy(ret->bytes, peer, KM_ID_BYTES);
-      km_db_reset(stmt);
-      return 1;
-    }
-  }
-  return rv;
-}
-
 static int run_for(km_db_stmt *stmt, const km_kv_share *share, const km_id *peer, km_errinfo *err) {
   km_db_bind_int(stmt, 1, share->id);
   km_db_bind_bytes(stmt, 2, peer->bytes, KM_ID_BYTES);
   return km_db_run(stmt, err);
 }
 
-/* Writes only what is different. */
+/* Those that there are. */
+static int read_readers(km_store *s, const km_kv_share *share, km_id_list *ret, km_errinfo *err) {
+  km_db_stmt *stmt = s->kv->readers;
+  int rv;
+  km_db_bind_int(stmt, 1, share->id);
+  while ((rv = km_db_step(stmt, err)) > 0) {
+    size_t len;
+    const uint8_t *bytes = km_db_bytes(stmt, 0, &len);
+    km_id peer;
+    if (len == KM_ID_BYTES) {
+      memcpy(peer.bytes, bytes, KM_ID_BYTES);
+      km_id_list_add(ret, &peer);
+    }
+  }
+  return rv;
+}
+
+/* Both lists are sorted: one pass over them writes what is different, and nothing else. */
+static int write_readers(km_store *s, const km_kv_share *share, const km_id_list *had,
+                         const km_id_list *wanted, km_errinfo *err) {
+  int rv = 0;
+  for (size_t h = 0, w = 0; rv == 0 && (h < had->count || w < wanted->count);) {
+    int order = h == had->count      ? 1
+                : w == wanted->count ? -1
+                                     : memcmp(had->at[h].bytes, wanted->at[w].bytes, KM_ID_BYTES);
+    if (order < 0) {
+      rv = run_for(s->kv->drop_reader, share, &had->at[h], err);
+    } else if (order > 0) {
+      rv = run_for(s->kv->add_reader, share, &wanted->at[w], err);
+    }
+    h += order <= 0;
+    w += order >= 0;
+  }
+  return rv;
+}
+
 static int set_readers(km_store *s, const km_kv_share *share, const km_id *readers, size_t count,
                        km_errinfo *err) {
-  km_id peer;
-  int rv;
-  while ((rv = find_unwanted(s, share, readers, count, &peer, err)) > 0) {
-    rv = run_for(s->kv->drop_reader, share, &peer, err);
-    if (rv != 0) {
-      return rv;
-    }
+  km_id_list had = {.env = s->env}, wanted = {.env = s->env};
+  for (size_t i = 0; i < count; i++) {
+    km_id_list_add(&wanted, &readers[i]);
   }
-  for (size_t i = 0; rv == 0 && i < count; i++) {
-    int64_t seq;
-    rv = reader_seq(s, share, &readers[i], &seq, err);
-    if (rv == 0 && seq < 0) {
-      rv = run_for(s->kv->add_reader, share, &readers[i], err);
-    }
+  int rv = read_readers(s, share, &had, err);
+  km_id_list_sort(&had);
+  km_id_list_sort(&wanted);
+  if (rv == 0) {
+    rv = had.failed || wanted.failed ? km_fail(err, KM_ERR_NOMEM, NULL)
+                                     : write_readers(s, share, &had, &wanted, err);
   }
+  km_id_list_free(&had);
+  km_id_list_free(&wanted);
   return rv;
 }
 
@@ -129,6 +136,16 @@ int km_kv_add_reader(km_store *store, const char *share, const km_id *peer, km_e
   }
   rv = km_kv_enter(store, &own, err);
   return rv != 0 ? rv : (int)km_kv_leave(store, own, add_reader(store, share, peer, err), err);
+}
+
+int km_kv_drop_reader(km_store *store, const char *share, const km_id *peer, km_errinfo *err) {
+  km_kv_share *s;
+  int rv = km_kv_share_of(store, share, &s, err);
+  if (rv == 0) {
+    rv = run_for(store->kv->drop_reader, s, peer, err);
+    rv = rv != 0 ? km_kv_failed(store, rv) : 0;
+  }
+  return rv == KM_ERR_NOT_FOUND ? 0 : rv;
 }
 
 int64_t km_kv_readers(km_store *store, const char *share, void (*fn)(void *ctx, const km_id *peer),

@@ -54,6 +54,9 @@ KM_NODISCARD int km_kv_set_readers(km_store *store, const char *share, const km_
 /* One more, if it is none yet. */
 KM_NODISCARD int km_kv_add_reader(km_store *store, const char *share, const km_id *peer,
                                   km_errinfo *err);
+/* One less, if it is one. */
+KM_NODISCARD int km_kv_drop_reader(km_store *store, const char *share, const km_id *peer,
+                                   km_errinfo *err);
 /* Those that there are; `fn` leaves the store alone. The number, or an error. */
 KM_NODISCARD int64_t km_kv_readers(km_store *store, const char *share,
                                    void (*fn)(void *ctx, const km_id *peer), void *ctx,

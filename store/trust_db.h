@@ -53,8 +53,8 @@ const char *km_trust_name(km_store *store, const km_id *id, char buf[KM_PEER_NAM
 /* Drops what is expired. How much, or an error. */
 KM_NODISCARD int64_t km_trust_cleanup(km_store *store, km_errinfo *err);
 
-/* Called after each change of trust, and for each statement of our own. One hook; NULL takes it
- * away. `s` is NULL for a change of trust alone. */
+/* Called after each change of trust, also of who was forgotten to make room, and for each statement
+ * of our own. One hook; NULL takes it away. `s` is NULL for a change of trust alone. */
 typedef void (*km_trust_changed_fn)(void *ctx, const km_id *id, const km_statement *s);
 void km_trust_on_change(km_store *store, km_trust_changed_fn fn, void *ctx);
 /* Who stands in the configuration, for the number of recommendations that km_trust_get and

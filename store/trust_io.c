@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/id_list.h"
 #include "base/text.h"
 #include "store/transaction_io.h"
 #include "store/trust_impl.h"
@@ -16,7 +17,7 @@ static const char *const sql[KM_TRUST_SQL_COUNT] = {
                           " WHERE ?1 = 0 OR state = ?1 ORDER BY name, id",
     [KM_TRUST_SQL_EXCESS] =
         "DELETE FROM trust WHERE id <> ?1 AND id IN (SELECT id FROM trust WHERE state = ?2 AND"
-        " origin = ?3 ORDER BY seen DESC LIMIT -1 OFFSET ?4)",
+        " origin = ?3 ORDER BY seen DESC LIMIT -1 OFFSET ?4) RETURNING id",
     [KM_TRUST_SQL_CHANGES] = "SELECT changes()",
     [KM_STATEMENT_SQL_FIND] = "SELECT bytes FROM statement WHERE author = ?1 AND subject = ?2",
     [KM_STATEMENT_SQL_PUT] = "INSERT OR REPLACE INTO statement(author, subject, kind, at, expires,"
@@ -161,26 +162,43 @@ int64_t km_trust_changes(km_store *s, km_errinfo *err) {
 
 /* Those of the same kind that were seen longest ago make room, never the one that just came. */
 static int drop_excess(km_store *s, const km_id *id, const km_trust_row *row, int64_t max,
-                       km_errinfo *err) {
+                       km_id_list *ret_dropped, km_errinfo *err) {
   km_db_stmt *q = s->trust->sql[KM_TRUST_SQL_EXCESS];
+  int rv;
   km_db_bind_bytes(q, 1, id->bytes, KM_ID_BYTES);
   km_db_bind_int(q, 2, row->state);
   km_db_bind_int(q, 3, row->origin);
   km_db_bind_int(q, 4, max);
-  return km_db_run(q, err);
+  while ((rv = km_db_step(q, err)) > 0) {
+    size_t len;
+    const uint8_t *bytes = km_db_bytes(q, 0, &len);
+    km_id dropped;
+    if (len == KM_ID_BYTES) {
+      memcpy(dropped.bytes, bytes, KM_ID_BYTES);
+      km_id_list_add(ret_dropped, &dropped);
+    }
+  }
+  return rv == 0 && ret_dropped->failed ? km_fail(err, KM_ERR_NOMEM, NULL) : rv;
 }
 
+/* Tells of those that made room. */
 static int put_bounded(km_store *s, const km_id *id, const km_trust_row *row, int64_t max,
                        km_errinfo *err) {
+  km_id_list dropped = {.env = s->env};
   int rv = km_transaction_begin(s, err);
   if (rv != 0) {
     return rv;
   }
   rv = km_trust_row_put(s, id, row, err);
   if (rv == 0) {
-    rv = drop_excess(s, id, row, max, err);
+    rv = drop_excess(s, id, row, max, &dropped, err);
   }
-  return km_transaction_end(s, rv, err);
+  rv = km_transaction_end(s, rv, err);
+  for (size_t i = 0; rv == 0 && i < dropped.count; i++) {
+    km_trust_tell(s, &dropped.at[i], NULL);
+  }
+  km_id_list_free(&dropped);
+  return rv;
 }
 
 static int put_and_tell(km_store *s, const km_id *id, const km_trust_row *row, km_errinfo *err) {

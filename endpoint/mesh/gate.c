@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/id_list.h"
 #include "endpoint/mesh/mesh_impl.h"
 #include "store/kv_sync.h"
 #include "store/store_impl.h"
@@ -211,6 +212,18 @@ static km_access because(km_access access, const char *reason, const char **ret_
   return access;
 }
 
+/* Of one that is neither blocked nor this node. */
+static km_access given(const km_mesh *m, const km_id *peer, size_t place, const char **ret_reason) {
+  const km_mesh_share *share = &m->options.shares[place];
+  const km_mpeer *p = km_mpeer_find(m, peer);
+  for (size_t i = 0; p != NULL && i < p->grant_count; i++) {
+    if (strcmp(p->grants[i].share, share->name) == 0) {
+      return because(p->grants[i].access, "the configuration grants it to this peer", ret_reason);
+    }
+  }
+  return because(share->others, "what the share gives to all that are let in", ret_reason);
+}
+
 km_access km_gate_access(km_mesh *m, const km_id *peer, const char *share,
                          const char **ret_reason) {
   size_t place;
@@ -223,14 +236,7 @@ km_access km_gate_access(km_mesh *m, const km_id *peer, const char *share,
   if (is_blocked(m, peer)) {
     return because(KM_ACCESS_NONE, "it is blocked", ret_reason);
   }
-  const km_mpeer *p = km_mpeer_find(m, peer);
-  for (size_t i = 0; p != NULL && i < p->grant_count; i++) {
-    if (strcmp(p->grants[i].share, share) == 0) {
-      return because(p->grants[i].access, "the configuration grants it to this peer", ret_reason);
-    }
-  }
-  return because(m->options.shares[place].others, "what the share gives to all that are let in",
-                 ret_reason);
+  return given(m, peer, place, ret_reason);
 }
 
 bool km_gate_counts(km_mesh *m, const km_id *peer) {
@@ -254,89 +260,114 @@ bool km_gate_takes_revocations(const km_mesh *m) {
 
 /* --- readers --------------------------------------------------------------------------------- */
 
-typedef struct ids {
-  const km_env *env;
-  km_id *at;
-  size_t count, cap;
-  bool failed;
-} ids;
-
-static void add_id(ids *list, const km_id *id) {
-  if (list->failed) {
-    return;
-  }
-  if (list->count == list->cap) {
-    size_t cap = list->cap == 0 ? 16 : 2 * list->cap;
-    km_id *grown = km_env_realloc(list->env, list->at, cap, sizeof *grown);
-    if (grown == NULL) {
-      list->failed = true;
-      return;
-    }
-    list->at = grown;
-    list->cap = cap;
-  }
-  list->at[list->count++] = *id;
+/* They are waited for whether they came or not: those configured, and those that are trusted. */
+static bool is_configured_alone(const km_mpeer *p) {
+  return p != NULL && p->configured && !p->by_trust;
 }
 
 typedef struct trusted {
   const km_mesh *mesh;
-  ids *list;
+  km_id_list *list;
 } trusted;
 
 static void add_trusted(void *ctx, const km_trust_info *info) {
   const trusted *t = ctx;
-  const km_mpeer *p = km_mpeer_find(t->mesh, &info->id);
-  if (p == NULL || !p->configured || p->by_trust) {
-    add_id(t->list, &info->id); /* configured ones are added apart */
+  const km_mesh_options *o = &t->mesh->options;
+  if (!is_configured_alone(km_mpeer_find(t->mesh, &info->id)) &&
+      !is_in(o->block, o->block_count, &info->id)) {
+    km_id_list_add(t->list, &info->id); /* configured ones are added apart */
   }
+}
+
+/* By id. */
+static int64_t list_chosen(km_mesh *m, km_id_list *ret, km_errinfo *err) {
+  trusted t = {.mesh = m, .list = ret};
+  int64_t rv = km_trust_list(m->store, KM_TRUST_TRUSTED, add_trusted, &t, err);
+  for (const km_mpeer *p = m->peers; p != NULL; p = p->next) {
+    if (is_configured_alone(p) && !is_blocked(m, &p->id)) {
+      km_id_list_add(ret, &p->id);
+    }
+  }
+  km_id_list_sort(ret);
+  return rv;
 }
 
 static void add_reader(void *ctx, const km_id *peer) {
-  add_id(ctx, peer);
+  km_id_list_add(ctx, peer);
 }
 
 /* Who has read the share before and still may, though neither trusted by itself nor configured. */
-static int64_t add_let_in(km_mesh *m, const char *share, ids *readers, km_errinfo *err) {
-  ids before = {.env = m->env};
+static int64_t add_let_in(km_mesh *m, const char *share, km_id_list *readers, km_errinfo *err) {
+  const size_t sorted = readers->count;
+  km_id_list before = {.env = m->env};
   int64_t rv = waits_for_all(m) ? km_kv_readers(m->store, share, add_reader, &before, err) : 0;
   for (size_t i = 0; rv >= 0 && i < before.count; i++) {
     const km_id *peer = &before.at[i];
-    if (!is_in(readers->at, readers->count, peer) && km_gate_lets_in(m, peer) &&
+    if (!km_id_list_has(readers, sorted, peer) && km_gate_lets_in(m, peer) &&
         km_gate_access(m, peer, share, NULL) != KM_ACCESS_NONE) {
-      add_id(readers, peer);
+      km_id_list_add(readers, peer);
     }
   }
   readers->failed = readers->failed || before.failed;
-  km_env_free(m->env, before.at);
+  km_id_list_free(&before);
   return rv;
 }
 
 /* The peers whose copies km_kv_collect waits for, by share. */
 int km_gate_set_readers(km_mesh *m, km_errinfo *err) {
-  ids all = {.env = m->env}, readers = {.env = m->env};
-  trusted t = {.mesh = m, .list = &all};
-  int64_t rv = km_trust_list(m->store, KM_TRUST_TRUSTED, add_trusted, &t, err);
-  for (const km_mpeer *p = m->peers; p != NULL; p = p->next) {
-    if (p->configured && !p->by_trust) {
-      add_id(&all, &p->id);
-    }
-  }
+  km_id_list chosen = {.env = m->env}, readers = {.env = m->env};
+  int64_t rv = list_chosen(m, &chosen, err);
   for (size_t i = 0; rv >= 0 && i < m->options.share_count; i++) {
     const char *share = m->options.shares[i].name;
     readers.count = 0;
-    for (size_t k = 0; k < all.count; k++) {
-      if (km_gate_access(m, &all.at[k], share, NULL) != KM_ACCESS_NONE) {
-        add_id(&readers, &all.at[k]);
+    for (size_t k = 0; k < chosen.count; k++) {
+      if (given(m, &chosen.at[k], i, NULL) != KM_ACCESS_NONE) {
+        km_id_list_add(&readers, &chosen.at[k]);
       }
     }
     rv = add_let_in(m, share, &readers, err);
     if (rv >= 0) {
-      rv = all.failed || readers.failed
+      rv = chosen.failed || readers.failed
                ? km_fail(err, KM_ERR_NOMEM, NULL)
                : km_kv_set_readers(m->store, share, readers.at, readers.count, err);
     }
   }
-  km_env_free(m->env, all.at);
-  km_env_free(m->env, readers.at);
+  km_id_list_free(&chosen);
+  km_id_list_free(&readers);
   return rv < 0 ? (int)rv : 0;
+}
+
+/* What km_gate_set_readers would make of this one. */
+static int set_reader(km_mesh *m, const km_id *peer, bool chosen, km_errinfo *err) {
+  const bool stays = waits_for_all(m) && km_gate_lets_in(m, peer);
+  int rv = 0;
+  for (size_t i = 0; rv == 0 && i < m->options.share_count; i++) {
+    const char *share = m->options.shares[i].name;
+    bool may = km_gate_access(m, peer, share, NULL) != KM_ACCESS_NONE;
+    if (may && chosen) {
+      rv = km_kv_add_reader(m->store, share, peer, err);
+    } else if (!may || !stays) {
+      rv = km_kv_drop_reader(m->store, share, peer, err);
+    }
+  }
+  return rv;
+}
+
+int km_gate_set_reader(km_mesh *m, const km_id *peer, bool *ret_counted, km_errinfo *err) {
+  km_trust_info info;
+  int rv = km_trust_get(m->store, peer, &info, err);
+  bool known = rv == 0;
+  bool chosen =
+      (known && info.state == KM_TRUST_TRUSTED) || is_configured_alone(km_mpeer_find(m, peer));
+  *ret_counted = known && info.origin != KM_TRUST_BY_FIRST_USE;
+  rv = known || rv == KM_ERR_NOT_FOUND ? km_kv_begin(m->store, err) : rv;
+  if (rv != 0) {
+    return rv;
+  }
+  rv = set_reader(m, peer, chosen, err);
+  if (rv == 0) {
+    return km_kv_commit(m->store, err);
+  }
+  km_kv_rollback(m->store);
+  return rv;
 }

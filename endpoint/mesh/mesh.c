@@ -7,6 +7,9 @@
 #define HOURLY (3600 * KM_NS_PER_S)
 #define RECHECK (5 * KM_NS_PER_S) /* how late an expired trust ends */
 #define FIRST_CLEANUP (60 * KM_NS_PER_S)
+/* Readers only hold up the forgetting of deletions: one too many may stay for a while. To go
+ * through all of them takes its time, and trust may change often. */
+#define READERS_AFTER (60 * KM_NS_PER_S)
 #define CHECK_AFTER (100 * KM_NS_PER_MS) /* so that a put does not cost a second transaction */
 
 enum {
@@ -122,6 +125,25 @@ static void on_outbox_change(void *ctx, const km_id *to) {
   km_push_outbox(ctx, to);
 }
 
+static void on_readers(km_timer_node *node) {
+  km_mesh *m = KM_LIST_ITEM(node, km_mesh, readers);
+  m->readers_due = true;
+  km_defer_run(m->work);
+}
+
+/* It reads, or does not, from now on; what follows from that for others waits. */
+static void note_reader(km_mesh *m, const km_id *id) {
+  bool counted;
+  km_errinfo err;
+  int rv = km_gate_set_reader(m, id, &counted, &err);
+  if (rv != 0) {
+    note_failure(m, "noting who reads", &err);
+  }
+  if ((rv != 0 || counted) && m->readers.index == 0) {
+    set_timer(m, &m->readers, READERS_AFTER);
+  }
+}
+
 /* Whoever lost our trust is cut off here and now, whatever else is to be done at the end of the
  * turn. */
 static void on_trust_change(void *ctx, const km_id *id, const km_statement *s) {
@@ -130,7 +152,7 @@ static void on_trust_change(void *ctx, const km_id *id, const km_statement *s) {
     km_push_statement(m, s, NULL);
   }
   km_gate_changed(m);
-  m->recheck_due = m->readers_due = true;
+  m->recheck_due = true;
   km_defer_run(m->work);
   for (km_link *l = m->links; l != NULL; l = l->next) {
     if (km_id_equal(&l->peer->id, id) && (l->session_up || l->dialled) && !l->closing &&
@@ -138,6 +160,7 @@ static void on_trust_change(void *ctx, const km_id *id, const km_statement *s) {
       km_link_close(l, KM_MESH_REVOKED, "it is not trusted here any more");
     }
   }
+  note_reader(m, id);
 }
 
 static bool is_configured(void *ctx, const km_id *id) {
@@ -311,6 +334,7 @@ static void begin(km_mesh *m) {
   m->sync_timer.fire = on_sync_timer;
   m->hourly.fire = on_hourly;
   m->check.fire = on_check;
+  m->readers.fire = on_readers;
   set_timer(m, &m->sync_timer, m->options.sync_interval_ms * KM_NS_PER_MS);
   set_timer(m, &m->hourly, FIRST_CLEANUP);
   m->recheck.fire = on_recheck;

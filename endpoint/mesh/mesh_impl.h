@@ -116,7 +116,7 @@ struct km_mesh {
   km_env own_env; /* env points to it */
   void *lists;    /* memory of what options points to */
   size_t link_count;
-  km_timer_node sync_timer, hourly, recheck, check;
+  km_timer_node sync_timer, hourly, recheck, check, readers;
   bool recheck_due, readers_due, reap_due, check_due;
   struct km_gate *gate;
   const char **allowed_names; /* share_count of them, for peer_status.c */
@@ -152,6 +152,10 @@ void km_gate_close(km_mesh *m);
 void km_gate_changed(km_mesh *m);  /* trust changed */
 void km_gate_requests(km_mesh *m); /* on_request, from mesh->work */
 KM_NODISCARD int km_gate_set_readers(km_mesh *m, km_errinfo *err);
+/* The same for one whose trust changed. `*ret_counted`: others may have been let in on its word,
+ * and be readers no more. */
+KM_NODISCARD int km_gate_set_reader(km_mesh *m, const km_id *peer, bool *ret_counted,
+                                    km_errinfo *err);
 bool km_gate_is_configured(const km_mesh *m, const km_id *id); /* or allowed there */
 /* NULL: let in; else the reason. Takes note of requests and first uses. */
 const char *km_gate_refuses(km_mesh *m, const km_id *peer, const char *node_id);

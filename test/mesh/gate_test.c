@@ -3,6 +3,7 @@
 
 #include "store/kv_sync.h"
 #include "store/store_impl.h"
+#include "store/trust_impl.h"
 #include "test/mesh/mesh_lab.h"
 
 static const km_mesh_share shares[] = {{.name = "docs", .others = KM_ACCESS_READ},
@@ -242,6 +243,68 @@ static void whose_trust_ran_out_is_waited_for_no_more(void **state) {
   shut(&f);
 }
 
+/* One that km_gate_set_readers would take out: while it is there, it was not called. */
+static void add_leftover(fixture *f) {
+  const km_id leftover = {{1, 2, 3}};
+  assert_int_equal(km_kv_add_reader(f->n->store, "music", &leftover, NULL), 0);
+}
+
+static void remember_strangers(fixture *f, unsigned count) {
+  char sql[256];
+  (void)snprintf(sql, sizeof sql,
+                 "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %u)"
+                 " INSERT INTO trust SELECT randomblob(32), %d, %d, '', '', i, 0, i FROM n",
+                 count, KM_TRUST_TRUSTED, KM_TRUST_BY_FIRST_USE);
+  assert_int_equal(km_db_exec(f->n->store->db, sql, NULL), 0);
+}
+
+/* However many are known: it is added, the oldest makes room, and that is all. */
+static void a_first_use_goes_through_no_other_readers(void **state) {
+  (void)state;
+  fixture f;
+  km_errinfo err;
+  open_with(&f, KM_SECURITY_SIGNED);
+  remember_strangers(&f, KM_TRUST_FIRST_USE_MAX);
+  mesh_lab_run(&f.lab, 20);
+  assert_int_equal(km_gate_set_readers(f.n->mesh, &err), 0);
+  assert_int_equal(readers(f.n, "docs"), KM_TRUST_FIRST_USE_MAX + 1); /* and the configured one */
+  add_leftover(&f);
+  assert_int_equal(readers(f.n, "music"), KM_TRUST_FIRST_USE_MAX + 1);
+  assert_null(km_gate_refuses(f.n->mesh, &f.stranger->id, "new"));
+  assert_null(km_gate_refuses(f.n->mesh, &f.third->id, "new, too"));
+  assert_int_equal(readers(f.n, "docs"), KM_TRUST_FIRST_USE_MAX + 1);
+  assert_int_equal(readers(f.n, "private"), 0);
+  assert_int_equal(km_kv_drop_reader(f.n->store, "docs", &f.stranger->id, &err), 0);
+  assert_int_equal(readers(f.n, "docs"), KM_TRUST_FIRST_USE_MAX); /* it was one */
+  mesh_lab_run(&f.lab, 20);
+  assert_int_equal(f.n->mesh->readers.index, 0);
+  assert_int_equal(readers(f.n, "music"), KM_TRUST_FIRST_USE_MAX + 1);
+  f.n->mesh->hourly.fire(&f.n->mesh->hourly);
+  assert_int_equal(readers(f.n, "music"), KM_TRUST_FIRST_USE_MAX);
+  shut(&f);
+}
+
+/* Each change counts at once for the one it is of, and once in a while for all. */
+static void a_drip_of_changes_goes_through_the_readers_once(void **state) {
+  (void)state;
+  fixture f;
+  open_with(&f, KM_SECURITY_SECURE);
+  mesh_lab_run(&f.lab, 20);
+  add_leftover(&f);
+  for (int i = 0; i < 20; i++) {
+    assert_int_equal(km_trust_add(f.n->store, &f.third->id, NULL, NULL, 0, NULL), 0);
+    assert_int_equal(readers(f.n, "music"), 2);
+    assert_int_equal(km_trust_block(f.n->store, &f.third->id, NULL, NULL), 0);
+    assert_int_equal(readers(f.n, "music"), 1);
+    mesh_lab_run(&f.lab, 2);
+  }
+  assert_int_equal(readers(f.n, "music"), 1);
+  assert_true(f.n->mesh->readers.index != 0); /* it is set, to the time of the first */
+  f.n->mesh->readers.fire(&f.n->mesh->readers);
+  WAIT(&f.lab, readers(f.n, "music") == 0);
+  shut(&f);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(grants_come_before_what_a_share_gives_to_all),
@@ -253,6 +316,8 @@ int main(void) {
       cmocka_unit_test(who_is_let_in_is_waited_for),
       cmocka_unit_test(who_was_recommended_is_waited_for),
       cmocka_unit_test(whose_trust_ran_out_is_waited_for_no_more),
+      cmocka_unit_test(a_first_use_goes_through_no_other_readers),
+      cmocka_unit_test(a_drip_of_changes_goes_through_the_readers_once),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

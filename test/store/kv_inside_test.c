@@ -225,6 +225,103 @@ static void test_broken_by_others(void **state) {
   kv_expect(f, "notes", "b", NULL);
 }
 
+/* --- readers ---------------------------------------------------------------------------------- */
+
+enum { MANY_READERS = 1000 };
+
+static km_id reader_id(unsigned n) {
+  km_id id = {{0}};
+  id.bytes[0] = (uint8_t)(n * 167); /* not in the order of the numbers */
+  id.bytes[1] = (uint8_t)(n >> 8);
+  id.bytes[31] = (uint8_t)n;
+  return id;
+}
+
+static int64_t number(kv_fixture *f, const char *sql) {
+  km_db_stmt *stmt;
+  assert_int_equal(km_db_prepare(f->store->db, &stmt, sql, NULL), 0);
+  assert_int_equal(km_db_step(stmt, NULL), 1);
+  int64_t n = km_db_int(stmt, 0);
+  km_db_reset(stmt);
+  return n;
+}
+
+typedef struct expected {
+  unsigned from, step, seen;
+} expected;
+
+static void is_expected(void *ctx, const km_id *peer) {
+  expected *e = ctx;
+  for (unsigned n = e->from; n < MANY_READERS; n += e->step) {
+    km_id id = reader_id(n);
+    if (km_id_equal(&id, peer)) {
+      e->seen++;
+      return;
+    }
+  }
+  fail_msg("one that is not wanted");
+}
+
+/* Sets every `step`th from `from` on, the highest number first if `backwards`, and one twice. */
+static void set_some(kv_fixture *f, unsigned from, unsigned step, bool backwards) {
+  static km_id ids[MANY_READERS + 1];
+  size_t count = 0;
+  for (unsigned n = from; n < MANY_READERS; n += step) {
+    ids[count++] = reader_id(n);
+  }
+  for (size_t i = 0; backwards && i < count / 2; i++) {
+    km_id id = ids[i];
+    ids[i] = ids[count - 1 - i];
+    ids[count - 1 - i] = id;
+  }
+  ids[count] = ids[0];
+  KV_OK(f, km_kv_set_readers(f->store, "notes", ids, count + 1, &f->err));
+  expected e = {.from = from, .step = step};
+  assert_int_equal(km_kv_readers(f->store, "notes", is_expected, &e, &f->err), count);
+  assert_int_equal(e.seen, count);
+}
+
+/* Those that are wanted still keep what they have, in whatever order they are named. */
+static void test_many_readers(void **state) {
+  kv_fixture *f = *state;
+  km_id third = reader_id(3), other = reader_id(1);
+  KV_OK(f, km_kv_set_readers(f->store, "other", &other, 1, &f->err));
+  set_some(f, 0, 1, true);
+  KV_OK(f, km_kv_synced(f->store, "notes", &third, 7, &f->err));
+  set_some(f, 0, 3, false);
+  set_some(f, 0, 1, false);
+  set_some(f, 1, 2, true);
+  assert_int_equal(number(f, "SELECT max(seq) FROM kv_reader"), 7);
+  set_some(f, 0, 2, true);
+  assert_int_equal(number(f, "SELECT max(seq) FROM kv_reader"), 0);
+  KV_OK(f, km_kv_set_readers(f->store, "notes", NULL, 0, &f->err));
+  assert_int_equal(number(f, "SELECT count(*) FROM kv_reader"), 1); /* of the other share */
+}
+
+/* All are looked at once, not again for each that goes. */
+static void test_unwanted_go_in_one_pass(void **state) {
+  kv_fixture *f = *state;
+  set_some(f, 0, 1, false);
+  KV_OK(f, km_db_exec(f->store->db, "CREATE TEMP TABLE look(peer BLOB)", &f->err));
+  KV_OK(f, km_db_prepare(f->store->db, &f->store->kv->readers,
+                         "INSERT INTO look SELECT peer FROM kv_reader WHERE share = ? ORDER BY peer"
+                         " RETURNING peer",
+                         &f->err));
+  KV_OK(f, km_kv_set_readers(f->store, "notes", f->ids, 2, &f->err));
+  assert_int_equal(number(f, "SELECT count(*) FROM look"), MANY_READERS);
+  assert_int_equal(number(f, "SELECT count(*) FROM kv_reader"), 2);
+}
+
+static void test_one_reader_less(void **state) {
+  kv_fixture *f = *state;
+  KV_OK(f, km_kv_drop_reader(f->store, "notes", &f->ids[1], &f->err)); /* no such share yet */
+  KV_OK(f, km_kv_set_readers(f->store, "notes", &f->ids[1], 2, &f->err));
+  KV_OK(f, km_kv_drop_reader(f->store, "notes", &f->ids[3], &f->err));
+  assert_int_equal(number(f, "SELECT count(*) FROM kv_reader"), 2);
+  KV_OK(f, km_kv_drop_reader(f->store, "notes", &f->ids[1], &f->err));
+  assert_int_equal(number(f, "SELECT count(*) FROM kv_reader"), 1);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(test_settings, kv_set_up, kv_tear_down),
@@ -238,6 +335,9 @@ int main(void) {
       KV_TEST(test_two_rows_of_one_item),
       KV_TEST(test_nothing_given),
       KV_TEST(test_broken_by_others),
+      KV_TEST(test_many_readers),
+      KV_TEST(test_unwanted_go_in_one_pass),
+      KV_TEST(test_one_reader_less),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

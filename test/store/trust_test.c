@@ -322,7 +322,10 @@ static void ten_thousand_first_uses_are_remembered(void **state) {
   assert_int_equal(km_db_exec(l->store->db, sql, NULL), 0);
   trust(l, 3);
   km_id two = lab_id(2);
+  heard h = {0};
+  km_trust_on_change(l->store, on_change, &h);
   assert_int_equal(km_trust_first_use(l->store, &two, NULL, NULL), 0);
+  assert_int_equal(h.changes, 2); /* of the oldest, too */
   unsigned oldest = 0;
   assert_int_equal(km_trust_list(l->store, KM_TRUST_TRUSTED, count_since_0, &oldest, NULL), 10001);
   assert_int_equal(oldest, 0);
