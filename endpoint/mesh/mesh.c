@@ -87,10 +87,9 @@ static void on_hourly(km_timer_node *node) {
   if (km_outbox_cleanup(m->store, &err) < 0) {
     note_failure(m, "cleaning up messages", &err);
   }
-  if (km_gate_set_readers(m, &err) != 0) { /* without those whose trust ran out */
-    note_failure(m, "noting who reads", &err);
-  }
-  if (km_kv_collect(m->store, &err) < 0) {
+  if (km_gate_set_readers(m, &err) != 0) {     /* without those whose trust ran out */
+    note_failure(m, "noting who reads", &err); /* then nothing is forgotten: one may be missing */
+  } else if (km_kv_collect(m->store, &err) < 0) {
     note_failure(m, "forgetting deletions", &err);
   }
   set_timer(m, node, HOURLY);
