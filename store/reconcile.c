@@ -14,6 +14,7 @@ enum {
   SPLIT = 4,            /* parts of a range that differs */
   SPLIT_MUCH = 16,      /* when there is much that differs, to save rounds */
   MUCH = 65536,         /* bytes of a message that tell of much */
+  SEARCHES = 16,        /* times that all of ours are looked through for single ones */
   FIRST_OUT_CAP = 1024, /* bytes */
   FIRST_NEEDS_CAP = 64  /* short names */
 };
@@ -33,6 +34,9 @@ struct km_reconcile {
   uint8_t *needs;
   size_t need_count, need_at, need_cap;
   bool left_out; /* there were more */
+
+  uint64_t compared; /* items that were gone through for lists, no more than there are, */
+  uint64_t searched; /* and for single ones */
 
   /* A hash table from short names to items, made when the first one is looked up: item + 1. */
   uint32_t *slots;
@@ -167,6 +171,26 @@ static void mark(km_reconcile *r, size_t i) {
   }
 }
 
+static bool is_marked(const km_reconcile *r, size_t i) {
+  return (r->marks[i / 64] >> (i % 64) & 1) != 0;
+}
+
+static void unmark(km_reconcile *r, size_t i) {
+  r->marks[i / 64] &= ~(UINT64_C(1) << (i % 64));
+}
+
+/* From lo to before hi, a word at a time. */
+static void mark_all(km_reconcile *r, size_t lo, size_t hi) {
+  while (lo < hi) {
+    size_t count = lo % 64 == 0 && hi - lo >= 64 ? 64 : 1;
+    mark(r, lo);
+    if (count == 64) {
+      r->marks[lo / 64] = UINT64_MAX;
+    }
+    lo += count;
+  }
+}
+
 static size_t highest_bit(uint64_t bits) {
   size_t i = 63;
   while ((bits >> i & 1) == 0) {
@@ -198,7 +222,7 @@ bool km_reconcile_next_have(km_reconcile *r, km_item *ret) {
     return false;
   }
   *ret = r->items[i];
-  r->marks[i / 64] &= ~(UINT64_C(1) << (i % 64));
+  unmark(r, i);
   return true;
 }
 
@@ -211,7 +235,7 @@ uint64_t km_reconcile_have_bound(km_reconcile *r) {
 
 uint64_t km_reconcile_newest_common(const km_reconcile *r) {
   for (size_t i = r->count; i-- > 0;) {
-    if ((r->marks[i / 64] >> (i % 64) & 1) == 0) {
+    if (!is_marked(r, i)) {
       return r->items[i].clock;
     }
   }
@@ -252,6 +276,10 @@ size_t km_reconcile_items(const km_reconcile *r) {
   return r->count;
 }
 
+uint64_t km_reconcile_looked_at(const km_reconcile *r) {
+  return r->compared + r->searched;
+}
+
 bool km_reconcile_next_need(km_reconcile *r, uint8_t ret[KM_SHORT_NAME_BYTES]) {
   if (r->need_at == r->need_count) {
     return false;
@@ -287,29 +315,41 @@ static bool make_slots(km_reconcile *r) {
   return true;
 }
 
+/* The next of our items with that name; NONE: no more. `*slot` is slot_of the name at first. */
+static size_t next_named(const km_reconcile *r, uint64_t name, size_t *slot) {
+  size_t mask = ((size_t)1 << r->slot_bits) - 1;
+  while (r->slots[*slot] != 0) {
+    size_t i = r->slots[*slot] - 1;
+    *slot = (*slot + 1) & mask;
+    if (name_at(r, i) == name) {
+      return i;
+    }
+  }
+  return NONE;
+}
+
 int km_reconcile_want(km_reconcile *r, const uint8_t name[KM_SHORT_NAME_BYTES]) {
   uint64_t wanted = read_name(name);
   int found = 0;
   if (r->slots == NULL && !make_slots(r)) {
     return KM_ERR_NOMEM;
   }
-  size_t mask = ((size_t)1 << r->slot_bits) - 1;
-  for (size_t at = slot_of(r, wanted); r->slots[at] != 0; at = (at + 1) & mask) {
-    size_t i = r->slots[at] - 1;
-    if (name_at(r, i) == wanted) {
-      mark(r, i);
-      found++;
-    }
+  size_t slot = slot_of(r, wanted);
+  for (size_t i; (i = next_named(r, wanted, &slot)) != NONE; found++) {
+    mark(r, i);
   }
   return found;
 }
 
 /* --- A list of theirs against ours --- */
 
-/* One name of their list: how often it stands there, how many of our items have it. */
+/* One name of their list: how often it stands there, how many of our items have it, and one of
+ * these. */
 typedef struct listed {
   uint64_t name;
   uint32_t theirs, ours;
+  size_t at;
+  bool marked; /* before */
 } listed;
 
 static int compare_listed(const void *a, const void *b) {
@@ -320,7 +360,8 @@ static int compare_listed(const void *a, const void *b) {
 /* Sorted and without repeats. */
 static size_t read_list(listed *list, const km_range *range) {
   for (size_t i = 0; i < range->count; i++) {
-    list[i] = (listed){read_name(range->names + i * KM_SHORT_NAME_BYTES), 1, 0};
+    uint64_t name = read_name(range->names + i * KM_SHORT_NAME_BYTES);
+    list[i] = (listed){.name = name, .theirs = 1};
   }
   qsort(list, range->count, sizeof *list, compare_listed);
   size_t count = 0;
@@ -335,7 +376,7 @@ static size_t read_list(listed *list, const km_range *range) {
 }
 
 static listed *find_listed(listed *list, size_t count, uint64_t name) {
-  listed key = {name, 0, 0};
+  listed key = {.name = name};
   return count > 0 ? bsearch(&key, list, count, sizeof *list, compare_listed) : NULL;
 }
 
@@ -344,20 +385,66 @@ static bool is_common(const listed *l) {
   return l->theirs == 1 && l->ours == 1;
 }
 
-static int compare_list(km_reconcile *r, listed *list, size_t count, size_t lo, size_t hi,
-                        km_errinfo *err) {
+static void take_ours(listed *l, size_t i) {
+  l->ours++;
+  l->at = i;
+}
+
+static void go_through(const km_reconcile *r, listed *list, size_t count, size_t lo, size_t hi) {
   for (size_t i = lo; i < hi; i++) {
     listed *l = find_listed(list, count, name_at(r, i));
     if (l != NULL) {
-      l->ours++;
+      take_ours(l, i);
     }
   }
-  for (size_t i = lo; i < hi; i++) {
-    const listed *l = find_listed(list, count, name_at(r, i));
-    if (l == NULL || !is_common(l)) {
-      mark(r, i);
+}
+
+static void look_up(const km_reconcile *r, listed *list, size_t count, size_t lo, size_t hi) {
+  for (size_t k = 0; k < count; k++) {
+    size_t slot = slot_of(r, list[k].name);
+    for (size_t i; (i = next_named(r, list[k].name, &slot)) != NONE;) {
+      if (i >= lo && i < hi) {
+        take_ours(&list[k], i);
+      }
     }
   }
+}
+
+/* Finds ours in the list. A list settles its range: each item of ours is gone through once, unless
+ * the other side could not answer all and lists some again. That, however often, costs as much as
+ * the names that come. */
+static int find_ours(km_reconcile *r, listed *list, size_t count, size_t lo, size_t hi) {
+  if (r->compared + (hi - lo) <= r->count) {
+    r->compared += hi - lo;
+    go_through(r, list, count, lo, hi);
+    return 0;
+  }
+  if (count > 0 && r->slots == NULL && !make_slots(r)) {
+    return KM_ERR_NOMEM;
+  }
+  look_up(r, list, count, lo, hi);
+  return 0;
+}
+
+/* The other side lacks all but those that both have. */
+static void mark_others(km_reconcile *r, listed *list, size_t count, size_t lo, size_t hi) {
+  for (size_t i = 0; i < count; i++) {
+    list[i].marked = !is_common(&list[i]) || is_marked(r, list[i].at);
+  }
+  mark_all(r, lo, hi);
+  for (size_t i = 0; i < count; i++) {
+    if (!list[i].marked) {
+      unmark(r, list[i].at);
+    }
+  }
+}
+
+static int compare_list(km_reconcile *r, listed *list, size_t count, size_t lo, size_t hi,
+                        km_errinfo *err) {
+  if (find_ours(r, list, count, lo, hi) != 0) {
+    return km_fail(err, KM_ERR_NOMEM, NULL);
+  }
+  mark_others(r, list, count, lo, hi);
   for (size_t i = 0; i < count; i++) {
     int rv = is_common(&list[i]) ? 0 : need(r, list[i].name, err);
     if (rv != 0) {
@@ -465,8 +552,23 @@ static void put_split(answer *a, const km_item *from, const km_bound *end, size_
   put_list(a, &begin, end, lo, hi);
 }
 
+/* A search saves messages, no more. Sides that find out all in few messages have enough of them. */
+static bool may_search(km_reconcile *r, size_t count) {
+  if (count <= LIST_MAX) {
+    return true;
+  }
+  if (r->searched + count > (uint64_t)r->count * SEARCHES) {
+    return false;
+  }
+  r->searched += count;
+  return true;
+}
+
 /* The single item of ours in the range that the other side lacks, if that is all that differs. */
-static size_t find_single(const km_reconcile *r, uint64_t extra, size_t lo, size_t hi) {
+static size_t find_single(km_reconcile *r, uint64_t extra, size_t lo, size_t hi) {
+  if (!may_search(r, hi - lo)) {
+    return NONE;
+  }
   for (size_t i = lo; i < hi; i++) {
     if (hash_at(r, i) == extra) {
       return i;

@@ -52,6 +52,9 @@ size_t km_reconcile_needs(const km_reconcile *r);
 /* We lack more than max_needs: the others have to come in another session. */
 bool km_reconcile_left_out(const km_reconcile *r);
 size_t km_reconcile_items(const km_reconcile *r); /* how many it began with */
+/* How often one of ours was looked at by itself; in ranges of up to 8, only for lists. At most 17
+ * times as many as it began with, however many messages come. */
+uint64_t km_reconcile_looked_at(const km_reconcile *r);
 /* The next one that we lack, found since; false: no more now. */
 bool km_reconcile_next_need(km_reconcile *r, uint8_t ret[KM_SHORT_NAME_BYTES]);
 /* The other side asked for it: marks our items of that name. How many, or KM_ERR_NOMEM. */

@@ -452,6 +452,104 @@ static void test_long_lists(void **state) {
   km_reconcile_free(r);
 }
 
+/* --- What messages cost --- */
+
+/* A range of the message over all from `begin` to `end`; NULL: without end. */
+static void put_range(km_wr *wr, km_range_mode mode, const km_item *begin, const km_item *end) {
+  const km_item lowest = {0, {0}};
+  km_bound bound = {end == NULL ? lowest : *end, end == NULL};
+  km_range_put_head(wr, mode, begin == NULL ? &lowest : begin, &bound);
+}
+
+/* A list of names that nobody has over all below `end`, then a fingerprint that is never right. */
+static size_t put_question(uint8_t *message, size_t cap, const km_item *end) {
+  km_wr wr = km_wr_init(message, cap);
+  put_range(&wr, KM_RANGE_LIST, NULL, end);
+  km_wr_varint(&wr, KM_RANGE_NAMES_MAX);
+  for (unsigned i = 1; i <= KM_RANGE_NAMES_MAX; i++) {
+    km_wr_be(&wr, i, KM_SHORT_NAME_BYTES);
+  }
+  put_range(&wr, KM_RANGE_FINGERPRINT, end, NULL);
+  km_wr_be(&wr, 12345, 8);
+  assert_false(wr.failed);
+  return (size_t)(wr.at - message);
+}
+
+/* Who asks about the same items again and again has them looked at some times, and no more. */
+static void test_what_questions_cost(void **state) {
+  (void)state;
+  enum { COUNT = 3000 };
+  static uint8_t message[8192];
+  static km_item items[COUNT];
+  for (unsigned i = 0; i < COUNT; i++) {
+    items[i] = plain_item(1000 + i);
+  }
+  for (unsigned listed = 0; listed < 2; listed++) {
+    km_reconcile_config config = bed_config();
+    km_errinfo err;
+    uint8_t *answer;
+    bed b;
+    bed_open(&b, &config, items, COUNT, items, 0);
+    size_t len = put_question(message, sizeof message, &items[listed == 1 ? COUNT - 20 : 1]);
+    for (unsigned i = 0; i + 1 < config.max_rounds; i++) {
+      assert_true(km_reconcile_step(b.side[0], message, len, &answer, &err) > 0);
+    }
+    assert_true(km_reconcile_looked_at(b.side[0]) <= 17 * COUNT);
+    bed_close(&b);
+  }
+}
+
+/* The names of 8 items, as one side lists them. */
+static void put_names(km_wr *wr, const km_item *items) {
+  km_reconcile_config config = bed_config();
+  uint8_t *message;
+  bed b;
+  bed_open(&b, &config, items, 8, items, 0);
+  assert_int_equal(km_reconcile_begin(b.side[0], &message), 2 + 8 * KM_SHORT_NAME_BYTES);
+  km_wr_bytes(wr, message + 2, 8 * KM_SHORT_NAME_BYTES);
+  bed_close(&b);
+}
+
+/* The second list of items is looked up by its names, and says the same. */
+static void test_lists_that_overlap(void **state) {
+  (void)state;
+  enum { COUNT = 300 };
+  km_reconcile_config config = bed_config();
+  uint8_t message[256], *answer;
+  km_item items[COUNT], item;
+  km_errinfo err;
+  bed b;
+  for (unsigned i = 0; i < COUNT; i++) {
+    items[i] = plain_item(1000 + i);
+  }
+  bed_open(&b, &config, items, COUNT, items, 0);
+  km_wr wr = km_wr_init(message, sizeof message);
+  put_range(&wr, KM_RANGE_LIST, NULL, &items[250]);
+  km_wr_varint(&wr, 0);
+  assert_int_equal(km_reconcile_step(b.side[0], message, (size_t)(wr.at - message), &answer, &err),
+                   0);
+  wr = km_wr_init(message, sizeof message);
+  put_range(&wr, KM_RANGE_SKIP, NULL, &items[100]);
+  put_range(&wr, KM_RANGE_LIST, &items[100], NULL);
+  km_wr_varint(&wr, 25);
+  put_names(&wr, &items[10]);  /* outside of the range */
+  put_names(&wr, &items[120]); /* lacking before, and as it is said first */
+  put_names(&wr, &items[260]);
+  km_wr_be(&wr, 1, KM_SHORT_NAME_BYTES); /* nobody's */
+  assert_int_equal(km_reconcile_step(b.side[0], message, (size_t)(wr.at - message), &answer, &err),
+                   0);
+  assert_int_equal(km_reconcile_looked_at(b.side[0]), 250);
+  assert_int_equal(km_reconcile_needs(b.side[0]), 9);
+  for (unsigned i = COUNT; i-- > 0;) {
+    if (i < 260 || i >= 268) {
+      assert_true(km_reconcile_next_have(b.side[0], &item));
+      assert_int_equal(item.clock, items[i].clock);
+    }
+  }
+  assert_false(km_reconcile_next_have(b.side[0], &item));
+  bed_close(&b);
+}
+
 /* Whichever request for memory fails: an error, and nothing is left behind. */
 static void test_no_memory(void **state) {
   (void)state;
@@ -500,6 +598,8 @@ int main(void) {
       cmocka_unit_test(test_every_message_can_be_cut_short),
       cmocka_unit_test(test_limits),
       cmocka_unit_test(test_long_lists),
+      cmocka_unit_test(test_what_questions_cost),
+      cmocka_unit_test(test_lists_that_overlap),
       cmocka_unit_test(test_no_memory),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
