@@ -174,7 +174,6 @@ static int begin_reconciling(km_sync *s, km_errinfo *err) {
                                 .max_rounds = MAX_ROUNDS,
                                 .max_needs = s->config.max_needs};
   memcpy(config.key, s->key, sizeof config.key);
-  s->stats.items_read = s->item_count;
   int rv = add_refused(s, err);
   if (rv != 0) {
     return rv;
@@ -213,6 +212,7 @@ static int read_items(km_sync *s, km_errinfo *err) {
     return (int)count;
   }
   s->item_count += (size_t)count;
+  s->stats.items_read += (uint64_t)count;
   if (s->item_count > s->config.max_items) {
     return km_fail(err, KM_ERR_LIMIT, "the share %s has more than %zu entries", s->share,
                    s->config.max_items);

@@ -45,8 +45,23 @@ static bool may_write(void *ctx, const char *share, const km_id *author) {
 
 static void pump(session *s);
 
+/* What a synchronization that the peer began has cost us. */
+static void charge(const session *s, bool failed) {
+  km_guard *guard = &s->owner->link->peer->guard;
+  km_ts now = km_loop_now(s->owner->link->mesh->loop);
+  km_sync_stats stats;
+  km_sync_get_stats(s->sync, &stats);
+  km_guard_sync_read(guard, stats.items_read, now);
+  if (failed) {
+    km_guard_sync_failed(guard, now);
+  }
+}
+
 static void session_free(session *s) {
   km_sync_streams *y = s->owner;
+  if (!s->ours && !s->ended) {
+    charge(s, true); /* the connection ended first */
+  }
   session **at = &y->sessions;
   while (*at != s) {
     at = &(*at)->next;
@@ -110,18 +125,6 @@ static void report(session *s, int error, const km_errinfo *err) {
   count_faults(s, &stats);
 }
 
-/* What a synchronization that the peer began has cost us. */
-static void charge(const session *s, bool failed) {
-  km_guard *guard = &s->owner->link->peer->guard;
-  km_ts now = km_loop_now(s->owner->link->mesh->loop);
-  km_sync_stats stats;
-  km_sync_get_stats(s->sync, &stats);
-  km_guard_sync_read(guard, stats.items_read, now);
-  if (failed) {
-    km_guard_sync_failed(guard, now);
-  }
-}
-
 /* Once a session. What the peer did wrong is a fault of its; what went wrong here is not. */
 static void end(session *s, int error, const km_errinfo *err) {
   km_link *l = s->owner->link;
@@ -130,7 +133,7 @@ static void end(session *s, int error, const km_errinfo *err) {
   }
   pump(s); /* a refusal says why */
   s->ended = true;
-  if (!s->ours && !l->closing) {
+  if (!s->ours) {
     charge(s, error != 0);
   }
   report(s, error, err);

@@ -1,7 +1,9 @@
 /* Ways that reviewers found to split a mesh of honest nodes, to get round the rates, and to hold up
  * what matters behind what does not. */
+#include "endpoint/mesh/mesh_impl.h"
 #include "endpoint/mesh/push.h"
 #include "store/store_impl.h"
+#include "store/sync_wire.h"
 
 #include "test/mesh/mesh_lab.h"
 
@@ -395,6 +397,56 @@ static void synchronizations_have_a_rate(void **state) {
   mesh_lab_close(&l);
 }
 
+static void on_answer(void *ctx, km_stream *s, const void *data, size_t len, bool fin) {
+  (void)s;
+  (void)data;
+  (void)len;
+  (void)fin;
+  (*(unsigned *)ctx)++;
+}
+
+/* Opens a synchronization with a fingerprint that is not right. */
+static void ask_about_all(raw *r, unsigned *answers) {
+  static const km_stream_callbacks callbacks = {.size = sizeof callbacks, .on_data = on_answer};
+  static const uint8_t question[] = {62 << 2 | 1, 9, 9, 9, 9, 9, 9, 9, 9};
+  const km_sync_open open = {.version = KM_SYNC_VERSION,
+                             .share = DOCS,
+                             .message = question,
+                             .message_len = sizeof question};
+  uint8_t bytes[128] = {KM_STREAM_SYNC}, *body = bytes + 1 + KM_SYNC_FRAME_HEAD_MAX;
+  km_stream *s;
+  size_t taken;
+  km_wr wr = km_wr_init(body, sizeof bytes - 1 - KM_SYNC_FRAME_HEAD_MAX);
+  km_sync_open_write(&wr, &open);
+  size_t len = (size_t)(wr.at - body), head = km_sync_frame_put_head(body, len, KM_SYNC_OPEN);
+  assert_int_equal(km_conn_open_stream(r->conn, &s, true, &callbacks, answers), 0);
+  assert_int_equal(km_stream_write(s, bytes, 1, false, &taken, NULL), 0);
+  assert_int_equal(km_stream_write(s, body - head, head + len, false, &taken, NULL), 0);
+}
+
+static void who_closes_the_connection_pays_for_its_synchronizations(void **state) {
+  (void)state;
+  mesh_lab l;
+  mesh_lab_open(&l);
+  node *a = open_node(&l, KM_SECURITY_DEVELOPMENT);
+  put_some(a, "some", 1000);
+  node_start(a);
+  raw *r = raw_dial(&l, a, 1);
+  (void)begin_push(&l, r);
+  km_id id = raw_id(r);
+  unsigned answers = 0;
+  ask_about_all(r, &answers);
+  ask_about_all(r, &answers);
+  WAIT(&l, answers == 2);
+  const km_guard *g = &km_mpeer_find(a->mesh, &id)->guard; /* stays: there is a debt */
+  assert_int_equal(g->broken_syncs.tokens, (int64_t)g->broken_syncs.burst);
+  km_conn_close(r->conn, 0, "", 0);
+  WAIT(&l, node_stats(a).connected == 0);
+  assert_true(g->broken_syncs.tokens < (int64_t)g->broken_syncs.burst - KM_PACE_A_MESSAGE);
+  assert_true(g->items.tokens < (int64_t)g->items.burst - 2 * (2000 + 500));
+  mesh_lab_close(&l);
+}
+
 static void as_many_synchronizations_as_shares_are_no_flood(void **state) {
   (void)state;
   enum { SHARES = 100 };
@@ -672,6 +724,7 @@ int main(void) {
       cmocka_unit_test(confirmations_of_nothing_are_faults),
       cmocka_unit_test(statements_are_not_sent_as_often_as_they_are_asked_for),
       cmocka_unit_test(synchronizations_have_a_rate),
+      cmocka_unit_test(who_closes_the_connection_pays_for_its_synchronizations),
       cmocka_unit_test(as_many_synchronizations_as_shares_are_no_flood),
       cmocka_unit_test(entries_do_not_wait_behind_a_full_outbox),
       cmocka_unit_test(a_message_that_is_too_large_for_the_other_stops_nothing),

@@ -589,6 +589,18 @@ static void test_no_memory(void **state) {
   assert_same(l);
 }
 
+/* Also when the session goes no further. */
+static void test_items_are_counted_as_they_are_read(void **state) {
+  lab *l = *state;
+  put_many(l, l->a, "a", 4100);
+  sim_pair_begin(&l->pair, "docs");
+  assert_int_equal(stats_of(l, 0).items_read, 0);
+  assert_true(sim_pair_work(&l->pair, 0));
+  assert_int_equal(stats_of(l, 0).items_read, 4096);
+  assert_true(sim_pair_work(&l->pair, 0));
+  assert_int_equal(stats_of(l, 0).items_read, 4100);
+}
+
 static void test_too_many_items(void **state) {
   lab *l = *state;
   put_many(l, l->b, "b", 100);
@@ -623,6 +635,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_open_batches, set_up, tear_down),
       cmocka_unit_test_setup_teardown(test_memory_stays_small, set_up, tear_down),
       cmocka_unit_test_setup_teardown(test_no_memory, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(test_items_are_counted_as_they_are_read, set_up, tear_down),
       cmocka_unit_test_setup_teardown(test_too_many_items, set_up, tear_down),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
