@@ -33,7 +33,8 @@ struct km_reconcile {
 
   uint8_t *needs;
   size_t need_count, need_at, need_cap;
-  bool left_out; /* there were more */
+  bool left_out;  /* there were more */
+  bool cut_short; /* the last message was not answered, though it had to be */
 
   uint64_t compared; /* items that were gone through for lists, no more than there are, */
   uint64_t searched; /* and for single ones */
@@ -269,7 +270,11 @@ size_t km_reconcile_needs(const km_reconcile *r) {
 }
 
 bool km_reconcile_left_out(const km_reconcile *r) {
-  return r->left_out;
+  return r->left_out || r->cut_short;
+}
+
+bool km_reconcile_cut_short(const km_reconcile *r) {
+  return r->cut_short;
 }
 
 size_t km_reconcile_items(const km_reconcile *r) {
@@ -685,7 +690,12 @@ int64_t km_reconcile_step(km_reconcile *r, const uint8_t *msg, size_t len, uint8
     rv = rv == 0 ? take_range(&a, &range, &from, err) : rv;
     from = range.end.at;
   }
-  return rv < 0 ? rv : answer_end(&a, ret);
+  int64_t answer_len = rv < 0 ? rv : answer_end(&a, ret);
+  if (answer_len > 0 && r->rounds == r->config.max_rounds) {
+    r->cut_short = true;
+    return 0;
+  }
+  return answer_len;
 }
 
 /* --- The first message --- */

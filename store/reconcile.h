@@ -25,7 +25,7 @@ typedef struct km_reconcile_config {
   const km_env *env;
   uint8_t key[KM_RECONCILE_KEY_BYTES];
   size_t max_message;  /* bytes of one message; what does not fit comes in the next one */
-  uint32_t max_rounds; /* messages taken from the other side; more: KM_ERR_BAD_PACKET */
+  uint32_t max_rounds; /* messages taken from the other side: the last one is not answered */
   size_t max_needs;    /* names of items that we lack that are kept; more are left out */
 } km_reconcile_config;
 
@@ -38,8 +38,9 @@ void km_reconcile_free(km_reconcile *r); /* NULL does nothing */
 /* The first message, by who begins. Its length, or KM_ERR_NOMEM. */
 KM_NODISCARD int64_t km_reconcile_begin(km_reconcile *r, uint8_t **ret);
 /* Takes a message and makes the answer, which belongs to `r` until the next call. The length of the
- * answer; 0: nothing is left to ask, the other side's last message needs no answer. Errors:
- * KM_ERR_BAD_PACKET, KM_ERR_NOMEM. On the way it finds out
+ * answer; 0: nothing is left to ask, the other side's last message needs no answer, or it was the
+ * last of max_rounds. Errors: KM_ERR_BAD_PACKET (also: one more), KM_ERR_NOMEM. On the way it finds
+ * out
  *  - items that the other side lacks: they are marked, see km_reconcile_next_have;
  *  - items that we lack, known by their short names only: km_reconcile_next_need. */
 KM_NODISCARD int64_t km_reconcile_step(km_reconcile *r, const uint8_t *msg, size_t len,
@@ -49,8 +50,11 @@ KM_NODISCARD int64_t km_reconcile_step(km_reconcile *r, const uint8_t *msg, size
 #define KM_SHORT_NAME_BYTES 6
 /* How many we lack that km_reconcile_next_need did not give yet. */
 size_t km_reconcile_needs(const km_reconcile *r);
-/* We lack more than max_needs: the others have to come in another session. */
+/* We lack more than max_needs, or max_rounds cut it short: the others have to come in another
+ * session. */
 bool km_reconcile_left_out(const km_reconcile *r);
+/* max_rounds did: neither side knows all that it lacks, the other one not even that. */
+bool km_reconcile_cut_short(const km_reconcile *r);
 size_t km_reconcile_items(const km_reconcile *r); /* how many it began with */
 /* How often one of ours was looked at by itself; in ranges of up to 8, only for lists. At most 17
  * times as many as it began with, however many messages come. */

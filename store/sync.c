@@ -12,8 +12,8 @@ enum {
   MAX_ITEMS = 10000000,   /* default of max_items */
   MAX_NEEDS = 1000000,    /* default of max_needs */
   MAX_BUFFERED = 1114112, /* default of max_buffered: 1 MiB + 64 KiB */
-  MAX_MESSAGE = 262144,   /* of reconciliation, ours */
-  MAX_ROUNDS = 512,
+  MAX_MESSAGE = 262144,   /* default of max_message */
+  MAX_ROUNDS = 512,       /* default of max_rounds */
   FIRST_CAP = 4096
 };
 
@@ -49,6 +49,8 @@ int km_sync_new(km_sync **ret, const km_sync_config *config) {
   s->config.max_items = config->max_items > 0 ? config->max_items : MAX_ITEMS;
   s->config.max_needs = config->max_needs > 0 ? config->max_needs : MAX_NEEDS;
   s->config.max_buffered = config->max_buffered > 0 ? config->max_buffered : MAX_BUFFERED;
+  s->config.max_message = config->max_message > 0 ? config->max_message : MAX_MESSAGE;
+  s->config.max_rounds = config->max_rounds > 0 ? config->max_rounds : MAX_ROUNDS;
   int rv = config->initiator ? init_share(s) : 0;
   if (rv != 0) {
     km_sync_free(s);
@@ -170,8 +172,8 @@ static int add_refused(km_sync *s, km_errinfo *err) {
 
 static int begin_reconciling(km_sync *s, km_errinfo *err) {
   km_reconcile_config config = {.env = s->env,
-                                .max_message = MAX_MESSAGE,
-                                .max_rounds = MAX_ROUNDS,
+                                .max_message = s->config.max_message,
+                                .max_rounds = s->config.max_rounds,
                                 .max_needs = s->config.max_needs};
   memcpy(config.key, s->key, sizeof config.key);
   int rv = add_refused(s, err);
@@ -337,7 +339,9 @@ static int take_end(km_sync *s, const km_sync_frame *frame, km_errinfo *err) {
     return km_fail(err, KM_ERR_BAD_PACKET, "an END frame is malformed");
   }
   s->end_received = true;
-  return complete == 0 ? 0 : km_kv_synced(s->config.store, s->share, &s->config.peer, s->seq, err);
+  /* It took all that it knew of. */
+  bool all = complete == 1 && !km_reconcile_cut_short(s->reconcile);
+  return all ? km_kv_synced(s->config.store, s->share, &s->config.peer, s->seq, err) : 0;
 }
 
 static int begin_entries(km_sync *s, const km_sync_frame *frame, km_errinfo *err) {

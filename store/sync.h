@@ -24,6 +24,10 @@ typedef struct km_sync_config {
   size_t max_items;    /* of a share, ours or theirs; more: KM_ERR_LIMIT; 0: 10,000,000 */
   size_t max_needs;    /* names of entries that we lack, kept in one session; 0: 1,000,000 */
   size_t max_buffered; /* bytes of an unfinished frame; 0: 1 MiB + 64 KiB */
+  /* Of reconciliation: bytes of a message of ours; 0: 256 KiB. Messages of the peer; 0: 512. What
+   * is not found out by then is left for the next session. */
+  size_t max_message;
+  uint32_t max_rounds;
 } km_sync_config;
 
 /* 0, KM_ERR_NOMEM, or for an initiator KM_ERR_INVALID (the share's name) or KM_ERR_PERMISSION (the

@@ -159,6 +159,53 @@ static void test_small_messages(void **state) {
   free_sets(&s);
 }
 
+/* What both have from now on: each side what the other one found out that it lacks, too. */
+static void exchange(const bed *b, sets *s) {
+  for (unsigned side = 0; side < 2; side++) {
+    km_item have;
+    while (km_reconcile_next_have(b->side[side], &have)) {
+      const km_item *at = bsearch(&have, s->all, s->count, sizeof have, bed_compare);
+      assert_non_null(at);
+      s->where[at - s->all] = 3;
+    }
+  }
+}
+
+static size_t differing(const sets *s) {
+  size_t count = 0;
+  for (size_t i = 0; i < s->count; i++) {
+    count += s->where[i] != 3;
+  }
+  return count;
+}
+
+/* Neither the messages nor the names of one session are enough: the next ones go on. */
+static void test_many_short_sessions(void **state) {
+  (void)state;
+  static const size_t needs[] = {100, 1000, 1000000};
+  uint64_t seed = 12;
+  for (size_t i = 0; i < 3 * COUNT_OF(needs); i++) {
+    km_reconcile_config config = bed_config();
+    unsigned cut = 0, sessions = 0;
+    config.max_message = KM_RECONCILE_MESSAGE_MIN;
+    config.max_rounds = 10;
+    config.max_needs = needs[i % COUNT_OF(needs)];
+    sets s = make_sets(6000, i < COUNT_OF(needs) ? 3 : UINT64_C(1) << 40, 100, &seed);
+    for (size_t left = s.count; left > 0; sessions++) {
+      bed b;
+      open_sets(&b, &config, &s);
+      bed_run(&b);
+      cut += km_reconcile_cut_short(b.side[0]) || km_reconcile_cut_short(b.side[1]);
+      exchange(&b, &s);
+      assert_true(differing(&s) == 0 || differing(&s) < left);
+      left = differing(&s);
+      bed_close(&b);
+    }
+    assert_true(cut > 0 && sessions < 100);
+    free_sets(&s);
+  }
+}
+
 static void test_rounds_grow_slowly(void **state) {
   (void)state;
   km_reconcile_config config = bed_config();
@@ -407,9 +454,12 @@ static void test_limits(void **state) {
   config.max_rounds = 3;
   assert_int_equal(km_reconcile_new(&r, &config, NULL, 0), 0);
   const uint8_t ask[] = {HEAD(62, KM_RANGE_FINGERPRINT), 1, 2, 3, 4, 5, 6, 7, 8};
-  for (unsigned i = 0; i < 3; i++) {
+  for (unsigned i = 0; i < 2; i++) {
     assert_int_equal(km_reconcile_step(r, ask, sizeof ask, &answer, &err), 2);
   }
+  assert_false(km_reconcile_left_out(r) || km_reconcile_cut_short(r));
+  assert_int_equal(km_reconcile_step(r, ask, sizeof ask, &answer, &err), 0);
+  assert_true(km_reconcile_left_out(r) && km_reconcile_cut_short(r));
   assert_int_equal(km_reconcile_step(r, ask, sizeof ask, &answer, &err), KM_ERR_BAD_PACKET);
   assert_non_null(strstr(err.text, "3 rounds"));
   km_reconcile_free(r);
@@ -588,6 +638,7 @@ int main(void) {
       cmocka_unit_test(test_extreme_clocks),
       cmocka_unit_test(test_items_on_bounds),
       cmocka_unit_test(test_small_messages),
+      cmocka_unit_test(test_many_short_sessions),
       cmocka_unit_test(test_rounds_grow_slowly),
       cmocka_unit_test(test_twins),
       cmocka_unit_test(test_twins_are_named_together),

@@ -589,6 +589,34 @@ static void test_no_memory(void **state) {
   assert_same(l);
 }
 
+/* One that takes no more messages than the other one sends is never at fault. */
+static void test_sets_for_many_sessions(void **state) {
+  lab *l = *state;
+  unsigned sessions = 0;
+  for (unsigned i = 0; i < 1000; i++) {
+    char prefix[16];
+    (void)snprintf(prefix, sizeof prefix, "%u", i);
+    put_many(l, i % 2 == 0 ? l->a : l->b, prefix, 3);
+  }
+  for (uint64_t moved = 1; moved > 0; sessions++) {
+    sim_pair_free(&l->pair);
+    sim_pair_init(&l->pair, l->a, l->b);
+    km_sync_config config[2];
+    for (unsigned i = 0; i < 2; i++) {
+      config[i] = config_of(l, i, &km_env_system);
+      config[i].max_message = KM_RECONCILE_MESSAGE_MIN;
+      config[i].max_rounds = 7;
+      config[i].max_needs = 500;
+    }
+    sim_pair_begin_with(&l->pair, &config[0], &config[1]);
+    sim_pair_run(&l->pair, 100000);
+    assert_true(sim_pair_done(&l->pair));
+    moved = stats_of(l, 0).entries_new + stats_of(l, 1).entries_new;
+  }
+  assert_true(sessions > 3);
+  assert_same(l);
+}
+
 /* Also when the session goes no further. */
 static void test_items_are_counted_as_they_are_read(void **state) {
   lab *l = *state;
@@ -635,6 +663,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(test_open_batches, set_up, tear_down),
       cmocka_unit_test_setup_teardown(test_memory_stays_small, set_up, tear_down),
       cmocka_unit_test_setup_teardown(test_no_memory, set_up, tear_down),
+      cmocka_unit_test_setup_teardown(test_sets_for_many_sessions, set_up, tear_down),
       cmocka_unit_test_setup_teardown(test_items_are_counted_as_they_are_read, set_up, tear_down),
       cmocka_unit_test_setup_teardown(test_too_many_items, set_up, tear_down),
   };
