@@ -33,8 +33,9 @@ struct km_reconcile {
 
   uint8_t *needs;
   size_t need_count, need_at, need_cap;
-  bool left_out;  /* there were more */
-  bool cut_short; /* the last message was not answered, though it had to be */
+  size_t need_sorted; /* need_count when they were sorted, and none was there twice */
+  bool left_out;      /* there were more */
+  bool cut_short;     /* the last message was not answered, though it had to be */
 
   uint64_t compared; /* items that were gone through for lists, no more than there are, */
   uint64_t searched; /* and for single ones */
@@ -265,7 +266,31 @@ static int need(km_reconcile *r, uint64_t name, km_errinfo *err) {
   return 0;
 }
 
-size_t km_reconcile_needs(const km_reconcile *r) {
+static int compare_names(const void *a, const void *b) {
+  return memcmp(a, b, KM_SHORT_NAME_BYTES);
+}
+
+/* What lies behind a full message is listed again, so names can have come twice. */
+static void sort_needs(km_reconcile *r) {
+  if (r->need_sorted == r->need_count) {
+    return;
+  }
+  uint8_t *names = r->needs + r->need_at * KM_SHORT_NAME_BYTES, *last = names;
+  size_t count = r->need_count - r->need_at, kept = 1;
+  qsort(names, count, KM_SHORT_NAME_BYTES, compare_names);
+  for (size_t i = 1; i < count; i++) {
+    const uint8_t *name = names + i * KM_SHORT_NAME_BYTES;
+    if (compare_names(last, name) != 0) {
+      last += KM_SHORT_NAME_BYTES;
+      memmove(last, name, KM_SHORT_NAME_BYTES);
+      kept++;
+    }
+  }
+  r->need_count = r->need_sorted = r->need_at + kept;
+}
+
+size_t km_reconcile_needs(km_reconcile *r) {
+  sort_needs(r);
   return r->need_count - r->need_at;
 }
 
@@ -286,7 +311,7 @@ uint64_t km_reconcile_looked_at(const km_reconcile *r) {
 }
 
 bool km_reconcile_next_need(km_reconcile *r, uint8_t ret[KM_SHORT_NAME_BYTES]) {
-  if (r->need_at == r->need_count) {
+  if (km_reconcile_needs(r) == 0) {
     return false;
   }
   memcpy(ret, r->needs + r->need_at * KM_SHORT_NAME_BYTES, KM_SHORT_NAME_BYTES);

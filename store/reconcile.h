@@ -48,8 +48,8 @@ KM_NODISCARD int64_t km_reconcile_step(km_reconcile *r, const uint8_t *msg, size
 
 /* Of the keyed hash of an item, the low 48 bits. Two items can have the same. */
 #define KM_SHORT_NAME_BYTES 6
-/* How many we lack that km_reconcile_next_need did not give yet. */
-size_t km_reconcile_needs(const km_reconcile *r);
+/* How many names we lack that km_reconcile_next_need did not give yet; each counts once. */
+size_t km_reconcile_needs(km_reconcile *r);
 /* We lack more than max_needs, or max_rounds cut it short: the others have to come in another
  * session. */
 bool km_reconcile_left_out(const km_reconcile *r);

@@ -297,7 +297,8 @@ static int take_want(km_sync *s, const km_sync_frame *frame, km_errinfo *err) {
   }
   s->part = KM_SYNC_EXCHANGES;
   s->wanted += left / KM_SHORT_NAME_BYTES;
-  if (s->wanted > km_reconcile_items(s->reconcile)) {
+  /* Older versions ask twice for what they were told twice. */
+  if (s->wanted > 2 * km_reconcile_items(s->reconcile)) {
     return km_fail(err, KM_ERR_BAD_PACKET, "the peer asks for more entries than there are");
   }
   for (; left > 0; left -= KM_SHORT_NAME_BYTES) {

@@ -77,10 +77,12 @@ static inline void bed_run(bed *b) {
     }
   }
   for (unsigned i = 0; i < 2; i++) {
+    size_t before = b->named;
     while (km_reconcile_next_need(b->side[i], name)) {
       b->named++;
       assert_true(km_reconcile_want(b->side[1 - i], name) > 0);
     }
+    assert_true(b->named - before <= km_reconcile_items(b->side[1 - i])); /* none twice */
   }
 }
 

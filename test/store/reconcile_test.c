@@ -159,6 +159,24 @@ static void test_small_messages(void **state) {
   free_sets(&s);
 }
 
+/* What is listed again behind full messages is asked for once. */
+static void test_few_against_many(void **state) {
+  (void)state;
+  km_reconcile_config config = bed_config();
+  uint64_t seed = 13;
+  config.max_message = KM_RECONCILE_MESSAGE_MIN;
+  for (unsigned few = 0; few < 2; few++) {
+    sets s = make_sets(60000, UINT64_C(1) << 40, 0, &seed);
+    bed b;
+    for (size_t i = 0; i < s.count; i++) {
+      s.where[i] = i % 20 == 0 ? (uint8_t)(1 + few) : (uint8_t)(2 - few);
+    }
+    reconcile_sets(&config, &s, &b);
+    bed_close(&b);
+    free_sets(&s);
+  }
+}
+
 /* What both have from now on: each side what the other one found out that it lacks, too. */
 static void exchange(const bed *b, sets *s) {
   for (unsigned side = 0; side < 2; side++) {
@@ -638,6 +656,7 @@ int main(void) {
       cmocka_unit_test(test_extreme_clocks),
       cmocka_unit_test(test_items_on_bounds),
       cmocka_unit_test(test_small_messages),
+      cmocka_unit_test(test_few_against_many),
       cmocka_unit_test(test_many_short_sessions),
       cmocka_unit_test(test_rounds_grow_slowly),
       cmocka_unit_test(test_twins),
