@@ -28,7 +28,9 @@ typedef enum km_statement_verdict {
 } km_statement_verdict;
 /* `author_counts`: the author is trusted by hand, approval or configuration. A revocation that is
  * taken (`take_revocation`) blocks its subject with KM_TRUST_BY_REVOCATION, unless the subject is
- * configured here or is us. At most 256 statements an author. Below 0: an error. */
+ * configured here or is us. At most 256 statements an author. One of our own that is later than
+ * what is here, and takes less back, makes us say ours again: the hook is called with that. An
+ * error is below 0. */
 KM_NODISCARD int km_trust_take(km_store *store, const km_statement *s, bool author_counts,
                                bool take_revocation, bool subject_configured, km_errinfo *err);
 /* All that are kept and not expired, ours included, for a peer that connects: revocations first,

@@ -182,8 +182,35 @@ static int block_revoked(km_store *s, const km_statement *st, km_errinfo *err) {
                             err);
 }
 
+/* The end of a withdrawal: known for as long as somebody may still have what it takes back. */
+static int64_t behind(int64_t expires) {
+  return expires < KM_TRUST_DATE_MAX ? expires + 1 : expires;
+}
+
+/* One of our own, come back, can be later than what is here: that was said while our clock was
+ * behind, or before we lost some. What takes more back stays, and is said again: `*again`, whose
+ * text is in `buf`. */
+static int keep_own(km_store *s, const km_statement *st, km_statement *again,
+                    uint8_t buf[KM_STATEMENT_MAX], km_errinfo *err) {
+  km_statement old;
+  int rv = find(s, &s->id, &st->subject, &old, buf, err);
+  if (rv <= 0 || km_statement_compare(st, &old) <= 0 || old.kind <= st->kind) {
+    return rv < 0 ? rv : keep(s, st, err);
+  }
+  old.at = st->at + 1;
+  if (old.expires != 0 && old.expires <= st->expires) {
+    old.expires = behind(st->expires);
+  }
+  km_statement_sign(&old, s->key);
+  rv = put(s, &old, err);
+  *again = old;
+  return rv < 0 ? rv : KM_STATEMENT_KNOWN;
+}
+
 int km_trust_take(km_store *store, const km_statement *s, bool author_counts, bool take_revocation,
                   bool subject_configured, km_errinfo *err) {
+  uint8_t buf[KM_STATEMENT_MAX];
+  km_statement again = {.at = 0};
   if (!timely(store, s)) {
     return KM_STATEMENT_REFUSED;
   }
@@ -195,7 +222,8 @@ int km_trust_take(km_store *store, const km_statement *s, bool author_counts, bo
   if (rv != 0) {
     return rv;
   }
-  rv = keep(store, s, err);
+  rv = km_id_equal(&s->author, &store->id) ? keep_own(store, s, &again, buf, err)
+                                           : keep(store, s, err);
   bool obey = s->kind == KM_STATEMENT_REVOKE && take_revocation && author_counts &&
               !subject_configured && !km_id_equal(&s->subject, &store->id);
   if (rv == KM_STATEMENT_NEW && obey) {
@@ -205,6 +233,8 @@ int km_trust_take(km_store *store, const km_statement *s, bool author_counts, bo
   rv = km_transaction_end(store, rv, err);
   if (rv == KM_STATEMENT_NEW && s->kind != KM_STATEMENT_ANNOUNCE) {
     km_trust_tell(store, &s->subject, NULL);
+  } else if (rv >= 0 && again.at != 0) {
+    km_trust_tell(store, &s->subject, &again);
   }
   return rv;
 }
@@ -260,23 +290,61 @@ int64_t km_trust_cleanup(km_store *store, km_errinfo *err) {
 
 /* --- our own ---------------------------------------------------------------------------------- */
 
-/* Signs and keeps it, later than what we said about the subject before. */
-static int say(km_store *s, km_statement *st, km_errinfo *err) {
+/* As far as the clock of entries may be ahead of the machine's (kv_io.c). */
+#define AHEAD_MAX_S 86400
+
+/* By a clock that does not fall as the machine's can. */
+static int64_t steady_now(const km_store *s) {
+  int64_t now = km_trust_now(s), seen = (int64_t)(km_hlc_ms(s->clock.last) / 1000);
+  return now > seen ? now : seen;
+}
+
+static bool ends_after_it_begins(const km_statement *st) {
+  return st->at <= KM_TRUST_DATE_MAX && (st->expires == 0 || st->at < st->expires);
+}
+
+/* What we said last is from the future. Either our clock is behind now, and all have that; or it
+ * was ahead then, and all refused it. So we say it twice, and keep what is likelier to be heard
+ * later. One that ends nothing is not left with others later than what is here. */
+static void say_twice(const km_store *s, const km_statement *old, km_statement *st,
+                      km_statement *also) {
+  bool near = old->at <= steady_now(s) + AHEAD_MAX_S;
+  *also = *st;
+  st->at = near ? old->at + 1 : km_trust_now(s);
+  also->at = near ? km_trust_now(s) : old->at + 1;
+  if ((near || st->kind >= KM_STATEMENT_WITHDRAW) && ends_after_it_begins(also)) {
+    km_statement_sign(also, s->key);
+  } else {
+    also->at = 0;
+  }
+}
+
+/* Signs and keeps it, later than what we said about the subject before. `*also`: to be told too,
+ * unless its `at` is 0. */
+static int say(km_store *s, km_statement *st, km_statement *also, km_errinfo *err) {
   uint8_t buf[KM_STATEMENT_MAX];
   km_statement old;
+  also->at = 0;
   st->author = s->id;
   st->at = km_trust_now(s);
   int rv = find(s, &st->author, &st->subject, &old, buf, err);
   if (rv < 0) {
     return rv;
   }
-  /* One from a clock that was ahead was refused by all who heard it: none has to be later. */
-  bool unheard = rv > 0 && old.at > latest(s);
-  if (rv > 0 && old.at >= st->at && !unheard) {
+  bool any = rv > 0;
+  if (any && old.at > latest(s)) {
+    say_twice(s, &old, st, also);
+  } else if (any && old.at >= st->at) {
     st->at = old.at + 1;
   }
+  if (!ends_after_it_begins(st)) {
+    return km_fail(err, KM_ERR_INVALID,
+                   "it would end before it begins: this machine's clock is %lld s behind what this "
+                   "node said last; set the clock right or name a later end",
+                   (long long)(st->at - km_trust_now(s)));
+  }
   km_statement_sign(st, s->key);
-  rv = unheard ? put(s, st, err) : keep(s, st, err);
+  rv = any ? put(s, st, err) : keep(s, st, err);
   if (rv == KM_STATEMENT_REFUSED) {
     return km_fail(err, KM_ERR_LIMIT, "this node has made %d statements: take some back first",
                    KM_STATEMENTS_PER_AUTHOR);
@@ -284,14 +352,23 @@ static int say(km_store *s, km_statement *st, km_errinfo *err) {
   return rv < 0 ? rv : 0;
 }
 
+static void tell_others(km_store *s, const km_statement *st, const km_statement *also) {
+  const km_id subject = st->subject;
+  km_trust_tell(s, &subject, st);
+  if (also->at != 0) {
+    km_trust_tell(s, &subject, also);
+  }
+}
+
 static int say_alone(km_store *s, km_statement *st, km_errinfo *err) {
+  km_statement also;
   int rv = km_transaction_begin(s, err);
   if (rv != 0) {
     return rv;
   }
-  rv = km_transaction_end(s, say(s, st, err), err);
+  rv = km_transaction_end(s, say(s, st, &also, err), err);
   if (rv == 0) {
-    km_trust_tell(s, &st->subject, st);
+    tell_others(s, st, &also);
   }
   return rv;
 }
@@ -323,18 +400,19 @@ int km_trust_withdraw(km_store *store, const km_id *id, km_errinfo *err) {
   if (rv < 0) {
     return rv;
   }
-  if (rv == 0 || old.kind != KM_STATEMENT_RECOMMEND || old.expires <= km_trust_now(store)) {
+  bool again = rv > 0 && old.kind == KM_STATEMENT_WITHDRAW; /* others may not have heard it */
+  if (rv == 0 || (!again && old.kind != KM_STATEMENT_RECOMMEND) ||
+      old.expires <= km_trust_now(store)) {
     return km_fail(err, KM_ERR_NOT_FOUND, "this node does not recommend that peer");
   }
-  /* Known for as long as somebody may still have what it takes back. */
   km_statement st = {.kind = KM_STATEMENT_WITHDRAW, .subject = *id};
-  st.expires = old.expires < KM_TRUST_DATE_MAX ? old.expires + 1 : old.expires;
+  st.expires = again ? old.expires : behind(old.expires);
   set_text(&st, NULL);
   return say_alone(store, &st, err);
 }
 
 int km_trust_revoke(km_store *store, const km_id *id, const char *reason, km_errinfo *err) {
-  km_statement st = {.kind = KM_STATEMENT_REVOKE, .subject = *id};
+  km_statement st = {.kind = KM_STATEMENT_REVOKE, .subject = *id}, also;
   int rv = km_trust_not_own(store, id, err);
   rv = rv != 0 ? rv : km_trust_text_check("a reason", reason, KM_PEER_NOTE_MAX, err);
   rv = rv != 0 ? rv : km_transaction_begin(store, err);
@@ -343,18 +421,20 @@ int km_trust_revoke(km_store *store, const km_id *id, const char *reason, km_err
   }
   set_text(&st, reason);
   rv = km_trust_block_row(store, id, KM_TRUST_BY_HAND, reason, err);
-  rv = rv != 0 ? rv : say(store, &st, err);
+  rv = rv != 0 ? rv : say(store, &st, &also, err);
   bool untold = rv == KM_ERR_LIMIT; /* blocked it is all the same */
   rv = km_transaction_end(store, untold ? 0 : rv, err);
   if (rv != 0) {
     return rv;
   }
-  km_trust_tell(store, id, untold ? NULL : &st);
-  return !untold ? 0
-                 : km_fail(err, KM_ERR_LIMIT,
-                           "it is blocked here, but others are not told: this node has made %d "
-                           "statements",
-                           KM_STATEMENTS_PER_AUTHOR);
+  if (!untold) {
+    tell_others(store, &st, &also);
+    return 0;
+  }
+  km_trust_tell(store, id, NULL);
+  return km_fail(err, KM_ERR_LIMIT,
+                 "it is blocked here, but others are not told: this node has made %d statements",
+                 KM_STATEMENTS_PER_AUTHOR);
 }
 
 int km_trust_announce(km_store *store, const char *name, km_errinfo *err) {

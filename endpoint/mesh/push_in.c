@@ -158,8 +158,7 @@ static void take_statement(km_link *l, const km_rd *rd) {
   km_errinfo err = {0};
   km_ts now = km_loop_now(m->loop);
   int rv = km_statement_decode(&s, rd->at, km_rd_left(rd), &err);
-  bool ours = rv == 0 && km_id_equal(&s.author, km_store_id(m->store));
-  if (rv == KM_ERR_UNSUPPORTED || ours) {
+  if (rv == KM_ERR_UNSUPPORTED) {
     if (!km_guard_statement(&l->peer->guard, true, now)) {
       hold(l, now);
     }

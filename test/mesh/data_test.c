@@ -1,8 +1,9 @@
 /* What goes over a mesh: entries as they change and after a time apart, messages, statements. Real
  * endpoints over loopback, real stores. */
-#include "test/mesh/mesh_lab.h"
-
 #include "base/env.h"
+#include "store/store_impl.h"
+#include "store/trust_db.h"
+#include "test/mesh/mesh_lab.h"
 
 #define DOCS "docs"
 
@@ -370,6 +371,51 @@ static void a_revocation_spreads_to_those_who_take_it(void **state) {
   mesh_lab_close(&l);
 }
 
+static km_statement by(node *author, km_statement_kind kind, const km_id *subject, int64_t at) {
+  km_statement s = {.kind = kind, .subject = *subject, .at = at, .expires = at + 86400, .text = ""};
+  km_statement_sign(&s, author->key);
+  return s;
+}
+
+typedef struct last {
+  km_id subject;
+  km_statement_kind kind;
+  int64_t at;
+} last;
+
+static void note_about(void *ctx, const km_statement *s) {
+  last *ret = ctx;
+  if (km_id_equal(&s->subject, &ret->subject)) {
+    ret->kind = s->kind;
+    ret->at = s->at;
+  }
+}
+
+static last said_about(node *n, const km_id *subject) {
+  last ret = {.subject = *subject};
+  assert_true(km_trust_statements(n->store, note_about, &ret, NULL) >= 0);
+  return ret;
+}
+
+/* Withdrawn while its clock was behind, and nobody heard of it: it is said again, later. */
+static void a_withdrawal_that_was_not_later_is_said_again(void **state) {
+  (void)state;
+  mesh_lab l;
+  node *n[3];
+  chain(&l, n, 3);
+  int64_t now = km_store_wall(n[0]->store).unix_ns / (int64_t)KM_NS_PER_S;
+  const km_id *about = &n[2]->id;
+  km_statement no = by(n[0], KM_STATEMENT_WITHDRAW, about, now - 3600);
+  km_statement yes = by(n[0], KM_STATEMENT_RECOMMEND, about, now);
+  assert_int_equal(km_trust_take(n[0]->store, &no, false, false, false, NULL), KM_STATEMENT_NEW);
+  assert_int_equal(km_trust_take(n[1]->store, &yes, true, false, false, NULL), KM_STATEMENT_NEW);
+  start_all(&l, n, 2);
+  WAIT(&l, said_about(n[1], about).kind == KM_STATEMENT_WITHDRAW);
+  assert_int_equal(said_about(n[0], about).at, now + 1);
+  assert_int_equal(said_about(n[1], about).at, now + 1);
+  mesh_lab_close(&l);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_is_written_appears_at_the_other),
@@ -384,6 +430,7 @@ int main(void) {
       cmocka_unit_test(recommended_by_enough_it_is_let_in),
       cmocka_unit_test(names_spread),
       cmocka_unit_test(a_revocation_spreads_to_those_who_take_it),
+      cmocka_unit_test(a_withdrawal_that_was_not_later_is_said_again),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

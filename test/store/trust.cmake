@@ -1,5 +1,5 @@
 # Trust, statements and messages.
-foreach(name json_text message statement trust trust_rules)
+foreach(name json_text message statement trust trust_own trust_rules)
   km_add_test(store_${name}_test SOURCES ${name}_test.c)
 endforeach()
 # It fills quotas of a million: minutes under valgrind, which is why it is no "unit".

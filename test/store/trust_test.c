@@ -566,7 +566,6 @@ static void what_we_say_is_signed_kept_and_later_than_before(void **state) {
   assert_int_equal(h.kind, KM_STATEMENT_RECOMMEND);
   assert_int_equal(km_trust_withdraw(l->store, &ten, NULL), 0);
   assert_int_equal(h.kind, KM_STATEMENT_WITHDRAW);
-  assert_int_equal(km_trust_withdraw(l->store, &ten, NULL), KM_ERR_NOT_FOUND);
   assert_int_equal(km_trust_recommend(l->store, &ten, "ten", START_S + 5, NULL), 0);
   assert_int_equal(statements(l), 1);
   assert_int_equal(km_trust_revoke(l->store, &ten, "gone", NULL), 0);
@@ -580,8 +579,18 @@ static void what_we_say_is_signed_kept_and_later_than_before(void **state) {
   assert_int_equal(statements(l), 1);
 }
 
-static void note_last(void *ctx, const km_statement *s) {
-  *(km_statement *)ctx = *s; /* its text is gone afterwards */
+/* The one about the subject that `*ctx` names; its text is gone afterwards. */
+static void note_about(void *ctx, const km_statement *s) {
+  km_statement *ret = ctx;
+  if (km_id_equal(&s->subject, &ret->subject)) {
+    *ret = *s;
+  }
+}
+
+static km_statement said_about(lab *l, unsigned n) {
+  km_statement ret = {.subject = lab_id(n)};
+  assert_true(km_trust_statements(l->store, note_about, &ret, NULL) >= 0);
+  return ret;
 }
 
 /* What was said with a clock that was ahead was refused by all: it does not hold up what is said
@@ -589,22 +598,31 @@ static void note_last(void *ctx, const km_statement *s) {
 static void what_was_said_in_the_future_holds_nothing_up(void **state) {
   lab *l = *state;
   km_id ten = lab_id(10);
-  km_statement last = {.at = 0};
-  lab_pass(l, 3600);
+  lab_pass(l, 2 * DAY);
   assert_int_equal(km_trust_recommend(l->store, &ten, NULL, 0, NULL), 0);
-  lab_pass(l, -3600);
+  lab_pass(l, -2 * DAY);
   assert_int_equal(km_trust_revoke(l->store, &ten, NULL, NULL), 0);
-  assert_int_equal(km_trust_statements(l->store, note_last, &last, NULL), 1);
+  km_statement last = said_about(l, 10);
   assert_int_equal(last.kind, KM_STATEMENT_REVOKE);
   assert_int_equal(last.at, lab_now(l));
-  /* Within what others accept it is later, as ever. */
-  km_id eleven = lab_id(11);
-  lab_pass(l, 60);
-  assert_int_equal(km_trust_recommend(l->store, &eleven, NULL, 0, NULL), 0);
-  lab_pass(l, -60);
-  assert_int_equal(km_trust_withdraw(l->store, &eleven, NULL), 0);
-  assert_int_equal(km_trust_statements(l->store, note_last, &last, NULL), 2);
-  assert_int_equal(last.kind == KM_STATEMENT_WITHDRAW ? last.at : START_S + 61, START_S + 61);
+  /* Within what others accept, or what a clock may have fallen by, it is later, as ever. */
+  static const int64_t ahead[] = {60, DAY - 1};
+  for (unsigned i = 0; i < COUNT_OF(ahead); i++) {
+    km_id id = lab_id(11 + i);
+    lab_pass(l, ahead[i]);
+    assert_int_equal(km_trust_recommend(l->store, &id, NULL, 0, NULL), 0);
+    lab_pass(l, -ahead[i]);
+    assert_int_equal(km_trust_withdraw(l->store, &id, NULL), 0);
+    last = said_about(l, 11 + i);
+    assert_int_equal(last.kind, KM_STATEMENT_WITHDRAW);
+    assert_int_equal(last.at, START_S + ahead[i] + 1);
+  }
+  /* It has to end after that. */
+  km_id id = lab_id(12);
+  km_errinfo err = {0};
+  assert_int_equal(km_trust_recommend(l->store, &id, NULL, START_S + DAY / 2, &err),
+                   KM_ERR_INVALID);
+  assert_non_null(strstr(err.text, "clock is 86401 s behind"));
 }
 
 typedef struct order {

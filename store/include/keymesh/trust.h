@@ -100,8 +100,8 @@ KM_EXPORT KM_NODISCARD int km_trust_deny(km_store *store, const km_id *id, km_er
  */
 KM_EXPORT KM_NODISCARD int km_trust_recommend(km_store *store, const km_id *id, const char *name,
                                               int64_t expires, km_errinfo *err);
-/** Takes a recommendation back, by another statement. 0, KM_ERR_NOT_FOUND (there is none),
- *  KM_ERR_STORE or KM_ERR_NOMEM. */
+/** Takes a recommendation back, by another statement; once more does no harm. 0, KM_ERR_NOT_FOUND
+ *  (there is none), KM_ERR_STORE or KM_ERR_NOMEM. */
 KM_EXPORT KM_NODISCARD int km_trust_withdraw(km_store *store, const km_id *id, km_errinfo *err);
 /**
  * Revokes a peer: blocks it here (km_trust_block), takes our recommendation back, and tells all

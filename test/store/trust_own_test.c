@@ -1,0 +1,278 @@
+/* What a node says itself, with clocks that are wrong: another one follows it all the same. */
+#include <keymesh/trust.h>
+
+#include "store/trust_db.h"
+#include "test/store/trust_lab.h"
+
+#define DAY 86400
+#define HOUR 3600
+
+/* Node 1 speaks, node 2 listens, each by a clock of its own. */
+typedef struct pair {
+  lab *a, *b;
+  bool apart; /* nothing arrives */
+  unsigned told;
+  uint8_t kept[8][KM_STATEMENT_MAX]; /* the first ones that were told */
+  size_t len[8];
+} pair;
+
+static lab *open_lab(unsigned owner) {
+  void *state;
+  assert_int_equal(lab_set_up(&state), 0);
+  lab *l = state;
+  if (owner != l->owner) {
+    km_store_close(l->store);
+    assert_int_equal(unlink(l->path), 0);
+    l->owner = owner;
+    lab_open(l);
+  }
+  return l;
+}
+
+static int take(lab *l, const km_statement *s) {
+  return km_trust_take(l->store, s, l->owner == 2, l->owner == 2, false, NULL);
+}
+
+static void on_told(void *ctx, const km_id *id, const km_statement *s) {
+  pair *p = ctx;
+  (void)id;
+  if (s == NULL) {
+    return;
+  }
+  if (p->told < COUNT_OF(p->kept)) {
+    int len = km_statement_encode(s, p->kept[p->told], KM_STATEMENT_MAX);
+    assert_true(len > 0);
+    p->len[p->told] = (size_t)len;
+  }
+  p->told++;
+  assert_true(p->apart || take(p->b, s) >= 0);
+}
+
+static int set_up(void **state) {
+  pair *p = calloc(1, sizeof *p);
+  assert_non_null(p);
+  p->a = open_lab(1);
+  p->b = open_lab(2);
+  km_id one = lab_id(1);
+  assert_int_equal(km_trust_add(p->b->store, &one, NULL, NULL, 0, NULL), 0);
+  km_trust_on_change(p->a->store, on_told, p);
+  *state = p;
+  return 0;
+}
+
+static int tear_down(void **state) {
+  pair *p = *state;
+  void *a = p->a, *b = p->b;
+  free(p);
+  return lab_tear_down(&a) + lab_tear_down(&b);
+}
+
+static void pass(pair *p, int64_t seconds) {
+  lab_pass(p->a, seconds);
+  lab_pass(p->b, seconds);
+}
+
+static void give_one(void *ctx, const km_statement *s) {
+  assert_true(take(ctx, s) >= 0);
+}
+
+/* As when they connect: each gives all that it keeps. */
+static void meet(pair *p) {
+  p->apart = false;
+  assert_true(km_trust_statements(p->a->store, give_one, p->b, NULL) >= 0);
+  uint8_t bytes[KM_STATEMENT_MAX];
+  km_db_stmt *q;
+  /* Beside the listing, because what comes back may be answered at once. */
+  assert_int_equal(km_db_prepare(p->b->store->db, &q, "SELECT bytes FROM statement", NULL), 0);
+  while (km_db_step(q, NULL) > 0) {
+    km_statement s;
+    size_t len;
+    const uint8_t *at = km_db_bytes(q, 0, &len);
+    memcpy(bytes, at, len);
+    assert_int_equal(km_statement_decode(&s, bytes, len, NULL), 0);
+    assert_true(take(p->a, &s) >= 0);
+  }
+}
+
+static int replay(pair *p, unsigned which) {
+  km_statement s;
+  assert_int_equal(km_statement_decode(&s, p->kept[which], p->len[which], NULL), 0);
+  return take(p->b, &s);
+}
+
+static uint32_t recommended(pair *p, unsigned n) {
+  km_id id = lab_id(n);
+  km_trust_question q = {0};
+  assert_int_equal(km_trust_ask(p->b->store, &id, NULL, NULL, &q, NULL), 0);
+  return q.recommended_by;
+}
+
+static bool blocked(pair *p, unsigned n) {
+  km_id id = lab_id(n);
+  km_trust_info info;
+  return km_trust_get(p->b->store, &id, &info, NULL) == 0 && info.state == KM_TRUST_BLOCKED;
+}
+
+static void recommend(pair *p, unsigned n, int64_t expires) {
+  km_id id = lab_id(n);
+  assert_int_equal(km_trust_recommend(p->a->store, &id, NULL, expires, NULL), 0);
+}
+
+static void withdraw(pair *p, unsigned n) {
+  km_id id = lab_id(n);
+  assert_int_equal(km_trust_withdraw(p->a->store, &id, NULL), 0);
+}
+
+static void take_back(pair *p, unsigned n) {
+  km_id id = lab_id(n);
+  assert_int_equal(km_trust_revoke(p->a->store, &id, "stolen", NULL), 0);
+}
+
+/* --- a clock that falls ----------------------------------------------------------------------- */
+
+static void with_a_clock_behind_it_takes_back_what_it_said(void **state) {
+  pair *p = *state;
+  static const int64_t back[] = {61, HOUR, DAY, 30 * DAY, START_S - 5};
+  for (unsigned i = 0; i < COUNT_OF(back); i++) {
+    recommend(p, 10 + i, 0);
+    recommend(p, 20 + i, 0);
+    assert_int_equal(recommended(p, 10 + i), 1);
+    lab_pass(p->a, -back[i]);
+    take_back(p, 10 + i);
+    withdraw(p, 20 + i);
+    lab_pass(p->a, back[i]);
+    assert_true(blocked(p, 10 + i));
+    assert_int_equal(recommended(p, 10 + i), 0);
+    assert_int_equal(recommended(p, 20 + i), 0);
+  }
+}
+
+static void so_it_does_when_nobody_hears_it_at_first(void **state) {
+  pair *p = *state;
+  static const int64_t back[] = {61, HOUR, 30 * DAY};
+  for (unsigned i = 0; i < COUNT_OF(back); i++) {
+    recommend(p, 10 + i, 0);
+    recommend(p, 20 + i, 0);
+    p->apart = true;
+    lab_pass(p->a, -back[i]);
+    take_back(p, 10 + i);
+    withdraw(p, 20 + i);
+    lab_pass(p->a, back[i]);
+    meet(p);
+    assert_true(blocked(p, 10 + i));
+    assert_int_equal(recommended(p, 20 + i), 0);
+  }
+}
+
+static void a_clock_of_entries_tells_that_ours_is_behind(void **state) {
+  pair *p = *state;
+  recommend(p, 10, 0);
+  p->a->store->clock.last = km_hlc_from_wall(p->a->now);
+  p->apart = true;
+  lab_pass(p->a, -30 * DAY);
+  withdraw(p, 10);
+  assert_int_equal(km_trust_statements(p->a->store, give_one, p->b, NULL), 1);
+  assert_int_equal(recommended(p, 10), 0);
+}
+
+static void withdrawn_again_it_is_later(void **state) {
+  pair *p = *state;
+  recommend(p, 10, 0);
+  p->apart = true;
+  lab_pass(p->a, -30 * DAY);
+  withdraw(p, 10);
+  lab_pass(p->a, 30 * DAY + 1);
+  p->apart = false;
+  assert_int_equal(recommended(p, 10), 1);
+  withdraw(p, 10);
+  assert_int_equal(recommended(p, 10), 0);
+}
+
+/* --- a clock that was ahead ------------------------------------------------------------------- */
+
+static void said_in_the_future_it_holds_nothing_up(void **state) {
+  pair *p = *state;
+  static const int64_t ahead[] = {61, HOUR, 2 * DAY, 3000 * DAY};
+  for (unsigned i = 0; i < COUNT_OF(ahead); i++) {
+    recommend(p, 10 + i, 0);
+    recommend(p, 20 + i, 0);
+    pass(p, 1);
+    lab_pass(p->a, ahead[i]);
+    recommend(p, 10 + i, 0); /* refused as from the future */
+    recommend(p, 20 + i, 0);
+    lab_pass(p->a, -ahead[i]);
+    take_back(p, 10 + i);
+    withdraw(p, 20 + i);
+    assert_true(blocked(p, 10 + i));
+    assert_int_equal(recommended(p, 20 + i), 0);
+  }
+}
+
+/* Who kept what was said in the future spreads it when that time has come. */
+static void nor_does_it_come_back(void **state) {
+  pair *p = *state;
+  lab_pass(p->a, 2 * DAY);
+  recommend(p, 10, 0);
+  lab_pass(p->a, -2 * DAY);
+  recommend(p, 10, lab_now(p->a) + DAY);
+  withdraw(p, 10);
+  assert_int_equal(recommended(p, 10), 0);
+  pass(p, 2 * DAY + 1);
+  (void)replay(p, 0); /* the withdrawal of then is later already, or is made so */
+  meet(p);
+  assert_int_equal(recommended(p, 10), 0);
+}
+
+/* --- our own, come back ----------------------------------------------------------------------- */
+
+static void what_was_lost_comes_back_and_can_be_taken_back(void **state) {
+  pair *p = *state;
+  recommend(p, 10, 0);
+  take_back(p, 11);
+  assert_int_equal(km_db_exec(p->a->store->db, "DELETE FROM statement", NULL), 0);
+  meet(p);
+  unsigned told = p->told;
+  meet(p);
+  assert_int_equal(p->told, told); /* nothing new */
+  pass(p, 1);
+  withdraw(p, 10);
+  assert_int_equal(recommended(p, 10), 0);
+  assert_true(blocked(p, 11));
+}
+
+static void of_two_of_our_own_the_stricter_stays(void **state) {
+  pair *p = *state;
+  recommend(p, 10, 0);
+  pass(p, 1);
+  assert_int_equal(km_db_exec(p->a->store->db, "CREATE TABLE old AS SELECT * FROM statement", NULL),
+                   0);
+  take_back(p, 10);
+  /* From an old copy of the store: what we said since then is not undone by what we know. */
+  assert_int_equal(km_db_exec(p->a->store->db,
+                              "DELETE FROM statement; INSERT INTO statement SELECT * FROM old;"
+                              "DROP TABLE old",
+                              NULL),
+                   0);
+  meet(p);
+  meet(p);
+  assert_true(blocked(p, 10));
+  assert_int_equal(recommended(p, 10), 0);
+  km_id ten = lab_id(10);
+  assert_int_equal(km_trust_withdraw(p->a->store, &ten, NULL), KM_ERR_NOT_FOUND);
+}
+
+#define PAIR_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      PAIR_TEST(with_a_clock_behind_it_takes_back_what_it_said),
+      PAIR_TEST(so_it_does_when_nobody_hears_it_at_first),
+      PAIR_TEST(a_clock_of_entries_tells_that_ours_is_behind),
+      PAIR_TEST(withdrawn_again_it_is_later),
+      PAIR_TEST(said_in_the_future_it_holds_nothing_up),
+      PAIR_TEST(nor_does_it_come_back),
+      PAIR_TEST(what_was_lost_comes_back_and_can_be_taken_back),
+      PAIR_TEST(of_two_of_our_own_the_stricter_stays),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
