@@ -21,5 +21,5 @@
   " PRIMARY KEY(share, peer)) WITHOUT ROWID;"
 
 const char *const km_store_migrations[] = {KV_SCHEMA KM_TRUST_SCHEMA KM_MESSAGE_SCHEMA,
-                                           KM_MESSAGE_SCHEMA_2};
+                                           KM_MESSAGE_SCHEMA_2, KM_TRUST_SCHEMA_2};
 const size_t km_store_migration_count = sizeof km_store_migrations / sizeof km_store_migrations[0];

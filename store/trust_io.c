@@ -35,6 +35,11 @@ static const char *const sql[KM_TRUST_SQL_COUNT] = {
         " (kind = 4, at, author, subject) < (?3, ?4, ?5, ?6)"
         " ORDER BY kind = 4 DESC, at DESC, author DESC, subject DESC LIMIT ?7",
     [KM_STATEMENT_SQL_EXPIRE] = "DELETE FROM statement WHERE expires > 0 AND expires <= ?1",
+    [KM_STATEMENT_SQL_UNTIL] = "SELECT until FROM recommended WHERE author = ?1 AND subject = ?2",
+    [KM_STATEMENT_SQL_PUT_UNTIL] =
+        "INSERT INTO recommended(author, subject, until) VALUES(?1, ?2, ?3)"
+        " ON CONFLICT DO UPDATE SET until = max(until, excluded.until)",
+    [KM_STATEMENT_SQL_EXPIRE_UNTIL] = "DELETE FROM recommended WHERE until <= ?1",
 };
 
 int km_trust_open(km_store *s, km_errinfo *err) {

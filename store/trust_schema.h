@@ -16,4 +16,12 @@
   " PRIMARY KEY(author, subject)) WITHOUT ROWID;"                                                  \
   "CREATE INDEX statement_about ON statement(subject, kind, expires);"
 
+/* recommended: the latest end of all recommendations that an author has signed about a subject. It
+ * is kept for ourselves; of others there is what was here before this table, until it is over. */
+#define KM_TRUST_SCHEMA_2                                                                          \
+  "CREATE TABLE recommended(author BLOB NOT NULL, subject BLOB NOT NULL, until INTEGER NOT NULL,"  \
+  " PRIMARY KEY(author, subject)) WITHOUT ROWID;"                                                  \
+  "INSERT INTO recommended SELECT author, subject, expires - (kind = 3) FROM statement"            \
+  " WHERE kind IN (2, 3);"
+
 #endif /* KM_STORE_TRUST_SCHEMA_H */

@@ -27,6 +27,32 @@ static int find(km_store *s, const km_id *author, const km_id *subject, km_state
   return fits && km_statement_read(ret, buf, len, NULL) == 0;
 }
 
+/* The latest end of all recommendations of the subject that we have signed, whatever we said after
+ * them; 0: none. Until then somebody may have one and bring it back. */
+static int64_t recommended_until(km_store *s, const km_id *subject, km_errinfo *err) {
+  km_db_stmt *q = s->trust->sql[KM_STATEMENT_SQL_UNTIL];
+  km_db_bind_bytes(q, 1, s->id.bytes, KM_ID_BYTES);
+  km_db_bind_bytes(q, 2, subject->bytes, KM_ID_BYTES);
+  int rv = km_db_step(q, err);
+  if (rv <= 0) {
+    return rv;
+  }
+  int64_t until = km_db_int(q, 0);
+  km_db_reset(q);
+  return until;
+}
+
+static int note_until(km_store *s, const km_statement *st, km_errinfo *err) {
+  km_db_stmt *q = s->trust->sql[KM_STATEMENT_SQL_PUT_UNTIL];
+  if (st->kind != KM_STATEMENT_RECOMMEND || !km_id_equal(&st->author, &s->id)) {
+    return 0;
+  }
+  km_db_bind_bytes(q, 1, st->author.bytes, KM_ID_BYTES);
+  km_db_bind_bytes(q, 2, st->subject.bytes, KM_ID_BYTES);
+  km_db_bind_int(q, 3, st->expires);
+  return km_db_run(q, err);
+}
+
 static int put(km_store *s, const km_statement *st, km_errinfo *err) {
   uint8_t buf[KM_STATEMENT_MAX];
   int len = km_statement_encode(st, buf, sizeof buf);
@@ -40,7 +66,8 @@ static int put(km_store *s, const km_statement *st, km_errinfo *err) {
   km_db_bind_int(q, 4, st->at);
   km_db_bind_int(q, 5, st->expires);
   km_db_bind_bytes(q, 6, buf, (size_t)len);
-  return km_db_run(q, err);
+  int rv = km_db_run(q, err);
+  return rv != 0 ? rv : note_until(s, st, err);
 }
 
 static int64_t count_of(km_store *s, const km_id *author, km_errinfo *err) {
@@ -187,18 +214,28 @@ static int64_t behind(int64_t expires) {
   return expires < KM_TRUST_DATE_MAX ? expires + 1 : expires;
 }
 
-/* One of our own, come back, can be later than what is here: that was said while our clock was
- * behind, or before we lost some. What takes more back stays, and is said again: `*again`, whose
- * text is in `buf`. */
+/* Whether one of our own that came back holds against one here that takes more back: it is later,
+ * since our clock was behind or we lost some, or it lives longer. */
+static bool outdoes(const km_statement *st, const km_statement *ours) {
+  return km_statement_compare(st, ours) > 0 ||
+         (ours->kind == KM_STATEMENT_WITHDRAW && behind(st->expires) > ours->expires);
+}
+
+/* One of our own, come back. What takes more back stays, and is said again when it has to:
+ * `*again`, whose text is in `buf`. */
 static int keep_own(km_store *s, const km_statement *st, km_statement *again,
                     uint8_t buf[KM_STATEMENT_MAX], km_errinfo *err) {
   km_statement old;
   int rv = find(s, &s->id, &st->subject, &old, buf, err);
-  if (rv <= 0 || km_statement_compare(st, &old) <= 0 || old.kind <= st->kind) {
-    return rv < 0 ? rv : keep(s, st, err);
+  int noted = rv < 0 ? rv : note_until(s, st, err);
+  if (noted < 0) {
+    return noted;
   }
-  old.at = st->at + 1;
-  if (old.expires != 0 && old.expires <= st->expires) {
+  if (rv == 0 || old.kind <= st->kind || !outdoes(st, &old)) {
+    return keep(s, st, err);
+  }
+  old.at = (st->at > old.at ? st->at : old.at) + 1;
+  if (old.kind == KM_STATEMENT_WITHDRAW && behind(st->expires) > old.expires) {
     old.expires = behind(st->expires);
   }
   km_statement_sign(&old, s->key);
@@ -285,7 +322,14 @@ int64_t km_trust_cleanup(km_store *store, km_errinfo *err) {
   km_db_stmt *q = store->trust->sql[KM_STATEMENT_SQL_EXPIRE];
   km_db_bind_int(q, 1, km_trust_now(store));
   int rv = km_db_run(q, err);
-  return rv != 0 ? rv : km_trust_changes(store, err);
+  int64_t dropped = rv != 0 ? rv : km_trust_changes(store, err);
+  if (dropped < 0) {
+    return dropped;
+  }
+  q = store->trust->sql[KM_STATEMENT_SQL_EXPIRE_UNTIL];
+  km_db_bind_int(q, 1, km_trust_now(store));
+  rv = km_db_run(q, err);
+  return rv != 0 ? rv : dropped;
 }
 
 /* --- our own ---------------------------------------------------------------------------------- */
@@ -378,17 +422,35 @@ static void set_text(km_statement *st, const char *text) {
   st->text_len = strlen(st->text);
 }
 
+/* None ends before an earlier one: behind its end that one would come back. 0 or an error. */
+static int set_end(km_store *s, km_statement *st, int64_t expires, km_errinfo *err) {
+  int64_t now = km_trust_now(s), until = recommended_until(s, &st->subject, err);
+  if (until < 0) {
+    return (int)until;
+  }
+  if (expires != 0 && expires < until) {
+    return km_fail(err, KM_ERR_INVALID,
+                   "this node recommended that peer for longer, for %lld more days, and who kept "
+                   "that could bring it back: recommend it for as long, and withdraw it in time",
+                   (long long)((until - now + 86399) / 86400));
+  }
+  st->expires = expires != 0 ? expires : now + KM_STATEMENT_LIFE_S;
+  if (st->expires < until) {
+    st->expires = until;
+  }
+  return 0;
+}
+
 int km_trust_recommend(km_store *store, const km_id *id, const char *name, int64_t expires,
                        km_errinfo *err) {
-  int64_t now = km_trust_now(store);
   km_statement st = {.kind = KM_STATEMENT_RECOMMEND, .subject = *id};
   int rv = km_trust_not_own(store, id, err);
   rv = rv != 0 ? rv : km_trust_text_check("a peer's name", name, KM_PEER_NAME_MAX, err);
-  rv = rv != 0 ? rv : km_trust_date_check(expires, now, err);
+  rv = rv != 0 ? rv : km_trust_date_check(expires, km_trust_now(store), err);
+  rv = rv != 0 ? rv : set_end(store, &st, expires, err);
   if (rv != 0) {
     return rv;
   }
-  st.expires = expires != 0 ? expires : now + KM_STATEMENT_LIFE_S;
   set_text(&st, name);
   return say_alone(store, &st, err);
 }
@@ -397,16 +459,16 @@ int km_trust_withdraw(km_store *store, const km_id *id, km_errinfo *err) {
   uint8_t buf[KM_STATEMENT_MAX];
   km_statement old;
   int rv = find(store, &store->id, id, &old, buf, err);
-  if (rv < 0) {
-    return rv;
+  int64_t until = rv < 0 ? rv : recommended_until(store, id, err);
+  if (until < 0) {
+    return (int)until;
   }
-  bool again = rv > 0 && old.kind == KM_STATEMENT_WITHDRAW; /* others may not have heard it */
-  if (rv == 0 || (!again && old.kind != KM_STATEMENT_RECOMMEND) ||
-      old.expires <= km_trust_now(store)) {
+  bool revoked = rv > 0 && old.kind == KM_STATEMENT_REVOKE;
+  if (revoked || until <= km_trust_now(store)) {
     return km_fail(err, KM_ERR_NOT_FOUND, "this node does not recommend that peer");
   }
   km_statement st = {.kind = KM_STATEMENT_WITHDRAW, .subject = *id};
-  st.expires = again ? old.expires : behind(old.expires);
+  st.expires = behind(until);
   set_text(&st, NULL);
   return say_alone(store, &st, err);
 }

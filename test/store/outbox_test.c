@@ -216,7 +216,8 @@ static void an_older_outbox_is_brought_up(void **state) {
   km_id two = lab_id(2);
   assert_int_equal(km_message_send(l->store, &two, "t", "1", 0, id, NULL), 0);
   assert_int_equal(km_db_exec(l->store->db,
-                              "ALTER TABLE message DROP COLUMN refused; PRAGMA user_version=1",
+                              "ALTER TABLE message DROP COLUMN refused; DROP TABLE recommended;"
+                              "PRAGMA user_version=1",
                               NULL),
                    0);
   lab_reopen(l);

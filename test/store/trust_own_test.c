@@ -1,4 +1,5 @@
-/* What a node says itself, with clocks that are wrong: another one follows it all the same. */
+/* What a node says itself, with clocks that are wrong and against who kept what it said before:
+ * another one follows it all the same. */
 #include <keymesh/trust.h>
 
 #include "store/trust_db.h"
@@ -12,8 +13,8 @@ typedef struct pair {
   lab *a, *b;
   bool apart; /* nothing arrives */
   unsigned told;
-  uint8_t kept[8][KM_STATEMENT_MAX]; /* the first ones that were told */
-  size_t len[8];
+  uint8_t kept[64][KM_STATEMENT_MAX]; /* the first ones that were told */
+  size_t len[64];
 } pair;
 
 static lab *open_lab(unsigned owner) {
@@ -214,7 +215,7 @@ static void nor_does_it_come_back(void **state) {
   lab_pass(p->a, 2 * DAY);
   recommend(p, 10, 0);
   lab_pass(p->a, -2 * DAY);
-  recommend(p, 10, lab_now(p->a) + DAY);
+  recommend(p, 10, 0);
   withdraw(p, 10);
   assert_int_equal(recommended(p, 10), 0);
   pass(p, 2 * DAY + 1);
@@ -261,6 +262,148 @@ static void of_two_of_our_own_the_stricter_stays(void **state) {
   assert_int_equal(km_trust_withdraw(p->a->store, &ten, NULL), KM_ERR_NOT_FOUND);
 }
 
+/* --- recommendations that end ----------------------------------------------------------------- */
+
+static void clean(pair *p) {
+  assert_true(km_trust_cleanup(p->a->store, NULL) >= 0);
+  assert_true(km_trust_cleanup(p->b->store, NULL) >= 0);
+}
+
+static int64_t end_of(lab *l, unsigned n) {
+  km_id id = lab_id(n);
+  km_db_stmt *q;
+  assert_int_equal(
+      km_db_prepare(l->store->db, &q, "SELECT expires FROM statement WHERE subject = ?1", NULL), 0);
+  km_db_bind_bytes(q, 1, id.bytes, KM_ID_BYTES);
+  assert_int_equal(km_db_step(q, NULL), 1);
+  int64_t end = km_db_int(q, 0);
+  km_db_reset(q);
+  return end;
+}
+
+static void a_longer_one_does_not_come_back_behind_a_shorter_one(void **state) {
+  pair *p = *state;
+  km_id ten = lab_id(10);
+  km_errinfo err = {0};
+  recommend(p, 10, START_S + 365 * DAY);
+  pass(p, 1);
+  assert_int_equal(km_trust_recommend(p->a->store, &ten, NULL, START_S + 30 * DAY, &err),
+                   KM_ERR_INVALID);
+  assert_non_null(strstr(err.text, "for 365 more days"));
+  recommend(p, 10, 0); /* as long, since no end was named */
+  assert_int_equal(end_of(p->b, 10), START_S + 365 * DAY);
+  withdraw(p, 10);
+  assert_int_equal(km_trust_recommend(p->a->store, &ten, NULL, START_S + 30 * DAY, NULL),
+                   KM_ERR_INVALID);
+  assert_int_equal(end_of(p->b, 10), START_S + 365 * DAY + 1);
+  pass(p, 364 * DAY);
+  clean(p);
+  assert_int_equal(replay(p, 0), KM_STATEMENT_KNOWN);
+  assert_int_equal(recommended(p, 10), 0);
+  pass(p, DAY); /* then it is over */
+  clean(p);
+  recommend(p, 10, lab_now(p->a) + 5);
+  assert_int_equal(recommended(p, 10), 1);
+}
+
+static void nor_behind_a_revocation(void **state) {
+  pair *p = *state;
+  km_id ten = lab_id(10);
+  recommend(p, 10, START_S + 365 * DAY);
+  take_back(p, 10);
+  lab_reopen(p->a);
+  km_trust_on_change(p->a->store, on_told, p);
+  assert_int_equal(km_trust_recommend(p->a->store, &ten, NULL, START_S + 30 * DAY, NULL),
+                   KM_ERR_INVALID);
+  recommend(p, 10, START_S + 365 * DAY);
+  withdraw(p, 10);
+  pass(p, 364 * DAY);
+  clean(p);
+  assert_int_equal(replay(p, 0), KM_STATEMENT_KNOWN);
+}
+
+/* Revocations took the place of the recommendation here; others have it. */
+static void what_made_room_can_be_taken_back(void **state) {
+  pair *p = *state;
+  recommend(p, 10, 0);
+  p->apart = true;
+  pass(p, 1);
+  for (unsigned n = 0; n < 256; n++) {
+    take_back(p, 1000 + n);
+  }
+  km_id ten = lab_id(10);
+  assert_int_equal(km_trust_withdraw(p->a->store, &ten, NULL), KM_ERR_LIMIT);
+  assert_int_equal(km_db_exec(p->a->store->db, "DELETE FROM statement", NULL), 0);
+  p->apart = false;
+  withdraw(p, 10);
+  assert_int_equal(recommended(p, 10), 0);
+}
+
+/* Whatever it says in whatever order, and whoever kept all of it: what it said last counts. */
+static void what_was_said_last_counts_always(void **state) {
+  pair *p = *state;
+  km_id ten = lab_id(10);
+  uint32_t seed = 1;
+  int64_t until = 0;
+  while (p->told < COUNT_OF(p->kept)) {
+    seed = seed * 1103515245 + 12345;
+    unsigned what = seed >> 16 & 7;
+    int64_t end = lab_now(p->a) + 1 + (seed >> 19 & 63) * DAY;
+    if (what < 3 && km_trust_recommend(p->a->store, &ten, NULL, end, NULL) == 0) {
+      until = end;
+    } else if (what < 5 && what > 2 && km_trust_withdraw(p->a->store, &ten, NULL) == 0) {
+      until = 0;
+    } else if (what == 5) {
+      take_back(p, 10);
+      until = 0;
+    } else {
+      pass(p, (seed >> 25) * DAY / 8);
+    }
+    clean(p);
+    for (unsigned i = 0; i < p->told; i++) {
+      assert_true(replay(p, i) >= 0);
+      assert_int_equal(recommended(p, 10), until > lab_now(p->a));
+    }
+  }
+}
+
+/* Made before ends were noted, and while withdrawals could be too short. */
+static void an_older_store_is_brought_up(void **state) {
+  pair *p = *state;
+  km_id ten = lab_id(10), eleven = lab_id(11);
+  recommend(p, 10, START_S + 50 * DAY);
+  recommend(p, 11, START_S + 60 * DAY);
+  withdraw(p, 11);
+  assert_int_equal(
+      km_db_exec(p->a->store->db, "DROP TABLE recommended; PRAGMA user_version=2", NULL), 0);
+  lab_reopen(p->a);
+  km_trust_on_change(p->a->store, on_told, p);
+  assert_int_equal(km_trust_recommend(p->a->store, &ten, NULL, START_S + 50 * DAY - 1, NULL),
+                   KM_ERR_INVALID);
+  assert_int_equal(km_trust_recommend(p->a->store, &eleven, NULL, START_S + 60 * DAY - 1, NULL),
+                   KM_ERR_INVALID);
+  recommend(p, 11, START_S + 60 * DAY);
+}
+
+static void a_withdrawal_that_ends_too_soon_is_said_again(void **state) {
+  pair *p = *state;
+  recommend(p, 10, START_S + 365 * DAY);
+  /* All that is left of it is with who kept it. */
+  assert_int_equal(
+      km_db_exec(p->a->store->db, "DELETE FROM statement; DELETE FROM recommended", NULL), 0);
+  pass(p, 1);
+  recommend(p, 10, START_S + 30 * DAY);
+  withdraw(p, 10);
+  assert_int_equal(end_of(p->b, 10), START_S + 30 * DAY + 1);
+  km_statement first;
+  assert_int_equal(km_statement_decode(&first, p->kept[0], p->len[0], NULL), 0);
+  assert_int_equal(take(p->a, &first), KM_STATEMENT_KNOWN);
+  assert_int_equal(end_of(p->b, 10), START_S + 365 * DAY + 1);
+  unsigned told = p->told;
+  assert_int_equal(take(p->a, &first), KM_STATEMENT_KNOWN);
+  assert_int_equal(p->told, told);
+}
+
 #define PAIR_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void) {
@@ -273,6 +416,12 @@ int main(void) {
       PAIR_TEST(nor_does_it_come_back),
       PAIR_TEST(what_was_lost_comes_back_and_can_be_taken_back),
       PAIR_TEST(of_two_of_our_own_the_stricter_stays),
+      PAIR_TEST(a_longer_one_does_not_come_back_behind_a_shorter_one),
+      PAIR_TEST(nor_behind_a_revocation),
+      PAIR_TEST(what_made_room_can_be_taken_back),
+      PAIR_TEST(what_was_said_last_counts_always),
+      PAIR_TEST(an_older_store_is_brought_up),
+      PAIR_TEST(a_withdrawal_that_ends_too_soon_is_said_again),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -94,14 +94,15 @@ KM_EXPORT KM_NODISCARD int km_trust_deny(km_store *store, const km_id *id, km_er
  * secure let in whom enough of the peers that they trust themselves recommend (depth 1: a peer that
  * is trusted by recommendation cannot recommend).
  * @param name     may be NULL
- * @param expires  UNIX seconds, 0 = in 90 days
+ * @param expires  UNIX seconds, 0 = in 90 days, or with the last of our earlier recommendations of
+ *   that peer; not before that one, since who kept it could bring it back
  * @return 0, KM_ERR_INVALID (our own id, a bad text or date), KM_ERR_LIMIT (256 statements are in
  *   force), KM_ERR_STORE or KM_ERR_NOMEM
  */
 KM_EXPORT KM_NODISCARD int km_trust_recommend(km_store *store, const km_id *id, const char *name,
                                               int64_t expires, km_errinfo *err);
-/** Takes a recommendation back, by another statement; once more does no harm. 0, KM_ERR_NOT_FOUND
- *  (there is none), KM_ERR_STORE or KM_ERR_NOMEM. */
+/** Takes our recommendations back, by another statement; once more does no harm. 0,
+ *  KM_ERR_NOT_FOUND (there is none), KM_ERR_STORE or KM_ERR_NOMEM. */
 KM_EXPORT KM_NODISCARD int km_trust_withdraw(km_store *store, const km_id *id, km_errinfo *err);
 /**
  * Revokes a peer: blocks it here (km_trust_block), takes our recommendation back, and tells all
