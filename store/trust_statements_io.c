@@ -405,7 +405,7 @@ static void tell_others(km_store *s, const km_statement *st, const km_statement 
 }
 
 static int say_alone(km_store *s, km_statement *st, km_errinfo *err) {
-  km_statement also;
+  km_statement also = {.at = 0};
   int rv = km_transaction_begin(s, err);
   if (rv != 0) {
     return rv;
@@ -474,7 +474,7 @@ int km_trust_withdraw(km_store *store, const km_id *id, km_errinfo *err) {
 }
 
 int km_trust_revoke(km_store *store, const km_id *id, const char *reason, km_errinfo *err) {
-  km_statement st = {.kind = KM_STATEMENT_REVOKE, .subject = *id}, also;
+  km_statement st = {.kind = KM_STATEMENT_REVOKE, .subject = *id}, also = {.at = 0};
   int rv = km_trust_not_own(store, id, err);
   rv = rv != 0 ? rv : km_trust_text_check("a reason", reason, KM_PEER_NOTE_MAX, err);
   rv = rv != 0 ? rv : km_transaction_begin(store, err);
