@@ -38,7 +38,7 @@ static const char *const sql[KM_TRUST_SQL_COUNT] = {
     [KM_STATEMENT_SQL_UNTIL] = "SELECT until FROM recommended WHERE author = ?1 AND subject = ?2",
     [KM_STATEMENT_SQL_PUT_UNTIL] =
         "INSERT INTO recommended(author, subject, until) VALUES(?1, ?2, ?3)"
-        " ON CONFLICT DO UPDATE SET until = max(until, excluded.until)",
+        " ON CONFLICT DO UPDATE SET until = excluded.until WHERE excluded.until > until",
     [KM_STATEMENT_SQL_EXPIRE_UNTIL] = "DELETE FROM recommended WHERE until <= ?1",
 };
 

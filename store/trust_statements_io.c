@@ -221,6 +221,14 @@ static bool outdoes(const km_statement *st, const km_statement *ours) {
          (ours->kind == KM_STATEMENT_WITHDRAW && behind(st->expires) > ours->expires);
 }
 
+/* Ours from the future is refused by who still has `st`: it is said with the right time, too. What
+ * is kept stays as it is. */
+static void say_now(const km_store *s, const km_statement *st, km_statement *ours) {
+  int64_t now = km_trust_now(s);
+  ours->at = now > st->at ? now : st->at + 1;
+  km_statement_sign(ours, s->key);
+}
+
 /* One of our own, come back. What takes more back stays, and is said again when it has to:
  * `*again`, whose text is in `buf`. */
 static int keep_own(km_store *s, const km_statement *st, km_statement *again,
@@ -231,8 +239,15 @@ static int keep_own(km_store *s, const km_statement *st, km_statement *again,
   if (noted < 0) {
     return noted;
   }
-  if (rv == 0 || old.kind <= st->kind || !outdoes(st, &old)) {
+  if (rv == 0 || old.kind <= st->kind) {
     return keep(s, st, err);
+  }
+  if (!outdoes(st, &old)) {
+    if (old.at > latest(s) && st->at < latest(s)) {
+      say_now(s, st, &old);
+      *again = old;
+    }
+    return KM_STATEMENT_KNOWN;
   }
   old.at = (st->at > old.at ? st->at : old.at) + 1;
   if (old.kind == KM_STATEMENT_WITHDRAW && behind(st->expires) > old.expires) {

@@ -355,7 +355,7 @@ void km_push_statement(km_mesh *m, const km_statement *s, const km_id *from) {
   for (km_link *l = m->links; l != NULL; l = l->next) {
     if (l->push != NULL && (from == NULL || !km_id_equal(from, &l->peer->id))) {
       if (!add_statement(l->push, &l->push->news, s)) {
-        km_push_all_statements(l->push); /* it is among those that are kept */
+        km_push_all_statements(l->push); /* those that are kept, in place of the news */
       }
       km_defer_run(m->work);
     }

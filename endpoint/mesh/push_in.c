@@ -170,7 +170,8 @@ static void take_statement(km_link *l, const km_rd *rd) {
   }
   rv = km_trust_take(m->store, &s, km_gate_counts(m, &s.author), km_gate_takes_revocations(m),
                      km_gate_is_configured(m, &s.subject), &err);
-  if (!km_guard_statement(&l->peer->guard, rv == KM_STATEMENT_KNOWN, now)) {
+  bool cheap = rv == KM_STATEMENT_KNOWN || km_id_equal(&s.author, km_store_id(m->store));
+  if (!km_guard_statement(&l->peer->guard, cheap, now)) {
     hold(l, now);
   }
   if (rv == KM_STATEMENT_NEW) {

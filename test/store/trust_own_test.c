@@ -209,6 +209,26 @@ static void said_in_the_future_it_holds_nothing_up(void **state) {
   }
 }
 
+static void nor_when_nobody_hears_what_takes_it_back(void **state) {
+  pair *p = *state;
+  static const int64_t ahead[] = {61, HOUR, DAY, 2 * DAY};
+  for (unsigned i = 0; i < COUNT_OF(ahead); i++) {
+    recommend(p, 10 + i, 0);
+    recommend(p, 20 + i, 0);
+    pass(p, 1);
+    lab_pass(p->a, ahead[i]);
+    recommend(p, 10 + i, 0); /* refused as from the future */
+    recommend(p, 20 + i, 0);
+    lab_pass(p->a, -ahead[i]);
+    p->apart = true;
+    take_back(p, 10 + i);
+    withdraw(p, 20 + i);
+    meet(p);
+    assert_true(blocked(p, 10 + i));
+    assert_int_equal(recommended(p, 20 + i), 0);
+  }
+}
+
 /* Who kept what was said in the future spreads it when that time has come. */
 static void nor_does_it_come_back(void **state) {
   pair *p = *state;
@@ -413,6 +433,7 @@ int main(void) {
       PAIR_TEST(a_clock_of_entries_tells_that_ours_is_behind),
       PAIR_TEST(withdrawn_again_it_is_later),
       PAIR_TEST(said_in_the_future_it_holds_nothing_up),
+      PAIR_TEST(nor_when_nobody_hears_what_takes_it_back),
       PAIR_TEST(nor_does_it_come_back),
       PAIR_TEST(what_was_lost_comes_back_and_can_be_taken_back),
       PAIR_TEST(of_two_of_our_own_the_stricter_stays),

@@ -53,6 +53,9 @@ static bool is_free(check *c, const char *host, uint16_t port, int type, const c
   const char *protocol = type == SOCK_DGRAM ? "UDP" : "TCP";
   if (number == EADDRINUSE) {
     check_row(c, CHECK_ERROR, "port", hint, "another program has the %s port %s", protocol, at);
+  } else if (number == EACCES) {
+    check_row(c, CHECK_WARNING, "port", "run it as root, or as the service of km-node install",
+              "the %s port %s is not for every user, as all below 1024", protocol, at);
   } else {
     check_row(c, CHECK_ERROR, "port", hint, "the %s port %s is not to be had: %s", protocol, at,
               strerror(number));
