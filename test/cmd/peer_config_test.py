@@ -4,7 +4,7 @@ import stat
 
 import daemon_lab
 import vectors
-from lab import FAILED, OK, USAGE, main, run
+from lab import FAILED, OK, USAGE, main, own_ports, run
 
 BOB, CAROL = (key["id"] for key in vectors.keys()[:2])
 
@@ -168,4 +168,5 @@ class Two(daemon_lab.MeshCase):
 
 
 if __name__ == "__main__":
+    own_ports()
     main()

@@ -13,7 +13,8 @@ import subprocess
 import unittest
 
 import vectors
-from lab import BIN, FAILED, LIMIT, OK, UNREACHABLE, USAGE, WRAPPER, Case, main, run
+from lab import (BIN, FAILED, LIMIT, OK, UNREACHABLE, USAGE, WRAPPER, Case, main, own_ports,
+                 run)
 
 ID = vectors.keys()[0]["id"]
 OTHER = vectors.keys()[1]["id"]
@@ -788,4 +789,5 @@ class Security(Project):
 
 
 if __name__ == "__main__":
+    own_ports()
     main()
