@@ -221,9 +221,8 @@ class Trust(daemon_lab.MeshCase):
         a, b = self.node("host-A"), self.node("host-B")
         b.knows(a)
         a.start()
+        a.ask("peer.trust", peer=b.id)  # before it knocks, which would give it the name it says
         b.start()
-        a.ask("peer.trust", peer=b.id)
-        b.ask("request-access")
         b.wait_for(a)
         b.ask("announce", name="Bob's box")
         until("the name", lambda: a.peer(b)["name"] == "Bob's box")
