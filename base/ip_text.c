@@ -128,6 +128,10 @@ bool km_ip6_parse(uint8_t ret[16], const char *text, size_t len) {
   return true;
 }
 
+uint8_t km_ip_parse(uint8_t ret[16], const char *text, size_t len) {
+  return km_ip4_parse(ret, text, len) ? 4 : km_ip6_parse(ret, text, len) ? 6 : 0;
+}
+
 size_t km_ip4_format(char ret[KM_IP_TEXT_CAP], const uint8_t ip[4]) {
   return (size_t)snprintf(ret, KM_IP_TEXT_CAP, "%u.%u.%u.%u", ip[0], ip[1], ip[2], ip[3]);
 }

@@ -12,6 +12,8 @@
 bool km_ip4_parse(uint8_t ret[4], const char *text, size_t len);
 /* RFC 4291 section 2.2, the last 32 bits also as IPv4. No zone. `ret` is untouched on failure. */
 bool km_ip6_parse(uint8_t ret[16], const char *text, size_t len);
+/* Either: 4, 6, or 0 (none; `ret` is untouched). */
+uint8_t km_ip_parse(uint8_t ret[16], const char *text, size_t len);
 
 typedef enum km_ip6_style {
   KM_IP6_RFC5952, /* ::ffff:a.b.c.d for mapped IPv4, as iroh prints addresses */

@@ -192,6 +192,26 @@ const char *km_db_text(km_db_stmt *s, int column) {
   return (const char *)sqlite3_column_text(s->stmt, column);
 }
 
+bool km_db_id(km_db_stmt *s, int column, km_id *ret) {
+  size_t len;
+  const uint8_t *bytes = km_db_bytes(s, column, &len);
+  if (len != KM_ID_BYTES) {
+    return false;
+  }
+  memcpy(ret->bytes, bytes, KM_ID_BYTES);
+  return true;
+}
+
+int64_t km_db_number(km_db_stmt *s, km_errinfo *err) {
+  int rv = km_db_step(s, err);
+  if (rv <= 0) {
+    return rv;
+  }
+  int64_t number = km_db_int(s, 0);
+  km_db_reset(s);
+  return number;
+}
+
 /* --- opening ---------------------------------------------------------------------------------- */
 
 /* One number that a statement gives. */

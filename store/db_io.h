@@ -5,6 +5,7 @@
 #define KM_STORE_DB_IO_H
 
 #include <keymesh/error.h>
+#include <keymesh/id.h>
 
 #include "base/env.h"
 
@@ -51,6 +52,9 @@ void km_db_reset(km_db_stmt *s);
 /* Columns count from 0; valid until the next step. */
 int64_t km_db_int(km_db_stmt *s, int column);
 const uint8_t *km_db_bytes(km_db_stmt *s, int column, size_t *ret_len);
-const char *km_db_text(km_db_stmt *s, int column); /* NULL: null */
+const char *km_db_text(km_db_stmt *s, int column);    /* NULL: null */
+bool km_db_id(km_db_stmt *s, int column, km_id *ret); /* false: it holds something else */
+/* The number of its only row, or an error below 0; without a row 0. The statement is reset. */
+KM_NODISCARD int64_t km_db_number(km_db_stmt *s, km_errinfo *err);
 
 #endif /* KM_STORE_DB_IO_H */

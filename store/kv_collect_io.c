@@ -44,21 +44,25 @@ static int run_for(km_db_stmt *stmt, const km_kv_share *share, const km_id *peer
   return km_db_run(stmt, err);
 }
 
-/* Those that there are. */
-static int read_readers(km_store *s, const km_kv_share *share, km_id_list *ret, km_errinfo *err) {
+/* Those that there are. The number, or an error. */
+static int64_t read_readers(km_store *s, const km_kv_share *share,
+                            void (*fn)(void *ctx, const km_id *peer), void *ctx, km_errinfo *err) {
   km_db_stmt *stmt = s->kv->readers;
+  int64_t count = 0;
   int rv;
   km_db_bind_int(stmt, 1, share->id);
   while ((rv = km_db_step(stmt, err)) > 0) {
-    size_t len;
-    const uint8_t *bytes = km_db_bytes(stmt, 0, &len);
     km_id peer;
-    if (len == KM_ID_BYTES) {
-      memcpy(peer.bytes, bytes, KM_ID_BYTES);
-      km_id_list_add(ret, &peer);
+    if (km_db_id(stmt, 0, &peer)) {
+      fn(ctx, &peer);
+      count++;
     }
   }
-  return rv;
+  return rv < 0 ? rv : count;
+}
+
+static void list_reader(void *ctx, const km_id *peer) {
+  km_id_list_add(ctx, peer);
 }
 
 /* Both lists are sorted: one pass over them writes what is different, and nothing else. */
@@ -86,16 +90,16 @@ static int set_readers(km_store *s, const km_kv_share *share, const km_id *reade
   for (size_t i = 0; i < count; i++) {
     km_id_list_add(&wanted, &readers[i]);
   }
-  int rv = read_readers(s, share, &had, err);
+  int64_t rv = read_readers(s, share, list_reader, &had, err);
   km_id_list_sort(&had);
   km_id_list_sort(&wanted);
-  if (rv == 0) {
+  if (rv >= 0) {
     rv = had.failed || wanted.failed ? km_fail(err, KM_ERR_NOMEM, NULL)
                                      : write_readers(s, share, &had, &wanted, err);
   }
   km_id_list_free(&had);
   km_id_list_free(&wanted);
-  return rv;
+  return (int)rv;
 }
 
 int km_kv_set_readers(km_store *store, const char *share, const km_id *readers, size_t count,
@@ -151,24 +155,11 @@ int km_kv_drop_reader(km_store *store, const char *share, const km_id *peer, km_
 int64_t km_kv_readers(km_store *store, const char *share, void (*fn)(void *ctx, const km_id *peer),
                       void *ctx, km_errinfo *err) {
   km_kv_share *s;
-  km_db_stmt *stmt = store->kv->readers;
-  int64_t count = 0;
   int rv = km_kv_share_of(store, share, &s, err);
   if (rv != 0) {
     return rv == KM_ERR_NOT_FOUND ? 0 : rv;
   }
-  km_db_bind_int(stmt, 1, s->id);
-  while ((rv = km_db_step(stmt, err)) > 0) {
-    size_t len;
-    const uint8_t *bytes = km_db_bytes(stmt, 0, &len);
-    km_id peer;
-    if (len == KM_ID_BYTES) {
-      memcpy(peer.bytes, bytes, KM_ID_BYTES);
-      fn(ctx, &peer);
-      count++;
-    }
-  }
-  return rv < 0 ? rv : count;
+  return read_readers(store, s, fn, ctx, err);
 }
 
 /* --- forgetting deletions --------------------------------------------------------------------- */

@@ -15,7 +15,7 @@ static int check_room(km_store *s, km_errinfo *err) {
   if (o->waiting < 0 || o->waiting >= KM_OUTBOX_WAITING_MAX) {
     km_db_stmt *q = o->sql[KM_OUTBOX_SQL_COUNT];
     km_db_bind_bytes(q, 1, s->id.bytes, KM_ID_BYTES);
-    o->waiting = km_outbox_number(q, err);
+    o->waiting = km_db_number(q, err);
   }
   if (o->waiting < KM_OUTBOX_WAITING_MAX) {
     return o->waiting < 0 ? (int)o->waiting : 0;
@@ -210,5 +210,5 @@ int64_t km_outbox_count_own(km_store *store, km_errinfo *err) {
   km_db_stmt *q = store->outbox->sql[KM_OUTBOX_SQL_COUNT_OWN];
   km_db_bind_bytes(q, 1, store->id.bytes, KM_ID_BYTES);
   km_db_bind_int(q, 2, km_outbox_now(store));
-  return km_outbox_number(q, err);
+  return km_db_number(q, err);
 }

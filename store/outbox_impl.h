@@ -67,8 +67,6 @@ typedef struct km_outbox {
 int64_t km_outbox_now(const km_store *s); /* UNIX milliseconds */
 /* Rows that the last statement changed. */
 KM_NODISCARD int64_t km_outbox_changes(km_store *s, km_errinfo *err);
-/* Steps a statement that gives one number. */
-KM_NODISCARD int64_t km_outbox_number(km_db_stmt *q, km_errinfo *err);
 KM_NODISCARD int km_outbox_add(km_store *s, const km_message *m, const uint8_t *bytes, size_t len,
                                km_errinfo *err);
 void km_outbox_tell(km_store *s, const km_id *to); /* calls the hook */

@@ -91,18 +91,8 @@ int64_t km_outbox_now(const km_store *s) {
   return km_store_wall(s).unix_ns / (int64_t)KM_NS_PER_MS;
 }
 
-int64_t km_outbox_number(km_db_stmt *q, km_errinfo *err) {
-  int rv = km_db_step(q, err);
-  if (rv <= 0) {
-    return rv;
-  }
-  int64_t number = km_db_int(q, 0);
-  km_db_reset(q);
-  return number;
-}
-
 int64_t km_outbox_changes(km_store *s, km_errinfo *err) {
-  return km_outbox_number(s->outbox->sql[KM_OUTBOX_SQL_CHANGES], err);
+  return km_db_number(s->outbox->sql[KM_OUTBOX_SQL_CHANGES], err);
 }
 
 int km_outbox_add(km_store *s, const km_message *m, const uint8_t *bytes, size_t len,
@@ -191,7 +181,7 @@ int64_t km_outbox_count(km_store *store, const km_id *peer, km_errinfo *err) {
   km_db_stmt *q = store->outbox->sql[KM_OUTBOX_SQL_COUNT_FOR];
   km_db_bind_bytes(q, 1, peer->bytes, KM_ID_BYTES);
   km_db_bind_int(q, 2, km_outbox_now(store));
-  return km_outbox_number(q, err);
+  return km_db_number(q, err);
 }
 
 static int mark(km_store *s, const km_id *peer, const uint8_t id[KM_MESSAGE_ID_BYTES],
@@ -252,7 +242,7 @@ static int64_t seen_before(km_store *s, const km_message *m, km_errinfo *err) {
   km_db_stmt *q = s->outbox->sql[KM_INBOX_SQL_IS_SEEN];
   km_db_bind_bytes(q, 1, m->sender.bytes, KM_ID_BYTES);
   km_db_bind_bytes(q, 2, m->id, KM_MESSAGE_ID_BYTES);
-  return km_outbox_number(q, err);
+  return km_db_number(q, err);
 }
 
 static km_inbox_sum *sum_of(km_outbox *o, const km_id *sender) {
@@ -277,7 +267,7 @@ static int room_to_see(km_store *s, const km_message *m, km_errinfo *err) {
   if (!sum->known || !km_id_equal(&sum->sender, &m->sender)) {
     km_db_stmt *q = s->outbox->sql[KM_INBOX_SQL_COUNT_SEEN];
     km_db_bind_bytes(q, 1, m->sender.bytes, KM_ID_BYTES);
-    int64_t count = km_outbox_number(q, err);
+    int64_t count = km_db_number(q, err);
     if (count < 0) {
       return (int)count;
     }
@@ -304,7 +294,7 @@ static int room_to_pass_on(km_store *s, const km_message *m, size_t len, km_erri
   if (o->others < 0 || o->others + (int64_t)len > KM_OUTBOX_OTHERS_BYTES) {
     q = o->sql[KM_OUTBOX_SQL_OTHERS];
     km_db_bind_bytes(q, 1, s->id.bytes, KM_ID_BYTES);
-    o->others = km_outbox_number(q, err);
+    o->others = km_db_number(q, err);
     if (o->others < 0) {
       return (int)o->others;
     }

@@ -155,14 +155,7 @@ bool km_trust_row_expired(const km_trust_row *row, int64_t now) {
 }
 
 int64_t km_trust_changes(km_store *s, km_errinfo *err) {
-  km_db_stmt *q = s->trust->sql[KM_TRUST_SQL_CHANGES];
-  int rv = km_db_step(q, err);
-  if (rv <= 0) {
-    return rv;
-  }
-  int64_t count = km_db_int(q, 0);
-  km_db_reset(q);
-  return count;
+  return km_db_number(s->trust->sql[KM_TRUST_SQL_CHANGES], err);
 }
 
 /* Those of the same kind that were seen longest ago make room, never the one that just came. */
@@ -175,11 +168,8 @@ static int drop_excess(km_store *s, const km_id *id, const km_trust_row *row, in
   km_db_bind_int(q, 3, row->origin);
   km_db_bind_int(q, 4, max);
   while ((rv = km_db_step(q, err)) > 0) {
-    size_t len;
-    const uint8_t *bytes = km_db_bytes(q, 0, &len);
     km_id dropped;
-    if (len == KM_ID_BYTES) {
-      memcpy(dropped.bytes, bytes, KM_ID_BYTES);
+    if (km_db_id(q, 0, &dropped)) {
       km_id_list_add(ret_dropped, &dropped);
     }
   }
@@ -459,12 +449,9 @@ static int list_one(km_store *s, km_db_stmt *q, km_trust_state state, km_trust_f
   km_trust_row row;
   km_trust_info info;
   km_id id;
-  size_t len;
-  const uint8_t *bytes = km_db_bytes(q, 7, &len);
-  if (len != KM_ID_BYTES) {
+  if (!km_db_id(q, 7, &id)) {
     return km_fail(err, KM_ERR_STORE_DAMAGED, "the table of trust holds what is no id");
   }
-  memcpy(id.bytes, bytes, KM_ID_BYTES);
   read_row(q, &row);
   if (state == KM_TRUST_TRUSTED && km_trust_row_expired(&row, km_trust_now(s))) {
     return 0;

@@ -33,13 +33,7 @@ static int64_t recommended_until(km_store *s, const km_id *subject, km_errinfo *
   km_db_stmt *q = s->trust->sql[KM_STATEMENT_SQL_UNTIL];
   km_db_bind_bytes(q, 1, s->id.bytes, KM_ID_BYTES);
   km_db_bind_bytes(q, 2, subject->bytes, KM_ID_BYTES);
-  int rv = km_db_step(q, err);
-  if (rv <= 0) {
-    return rv;
-  }
-  int64_t until = km_db_int(q, 0);
-  km_db_reset(q);
-  return until;
+  return km_db_number(q, err);
 }
 
 static int note_until(km_store *s, const km_statement *st, km_errinfo *err) {
@@ -73,13 +67,7 @@ static int put(km_store *s, const km_statement *st, km_errinfo *err) {
 static int64_t count_of(km_store *s, const km_id *author, km_errinfo *err) {
   km_db_stmt *q = s->trust->sql[KM_STATEMENT_SQL_COUNT];
   km_db_bind_bytes(q, 1, author->bytes, KM_ID_BYTES);
-  int rv = km_db_step(q, err);
-  if (rv <= 0) {
-    return rv;
-  }
-  int64_t count = km_db_int(q, 0);
-  km_db_reset(q);
-  return count;
+  return km_db_number(q, err);
 }
 
 /* Whether a statement about a new subject may come to those of its author. What is expired makes
@@ -127,18 +115,13 @@ int64_t km_trust_recommenders(km_store *s, const km_id *subject,
   km_db_bind_int(q, 2, now);
   int rv;
   while ((rv = km_db_step(q, err)) > 0) {
-    size_t len;
-    const uint8_t *bytes = km_db_bytes(q, 0, &len);
     km_id author;
-    if (len == KM_ID_BYTES) {
-      memcpy(author.bytes, bytes, KM_ID_BYTES);
-      rv = counts(s, &author, configured, ctx, now, err);
-    }
+    rv = km_db_id(q, 0, &author) ? counts(s, &author, configured, ctx, now, err) : 0;
     if (rv < 0) {
       km_db_reset(q);
       return rv;
     }
-    count += len == KM_ID_BYTES ? rv : 0;
+    count += rv;
   }
   return rv < 0 ? rv : count;
 }

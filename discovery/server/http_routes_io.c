@@ -46,12 +46,9 @@ static bool read_forwarded(const char *list, km_udp_addr *ret) {
   const char *at = comma == NULL ? list : comma + 1;
   at += strspn(at, " \t");
   size_t len = strcspn(at, " \t");
-  *ret = (km_udp_addr){.family = 4};
-  if (km_ip4_parse(ret->ip, at, len)) {
-    return true;
-  }
-  ret->family = 6;
-  return km_ip6_parse(ret->ip, at, len) || km_udp_addr_parse(ret, at, len, NULL) == 0;
+  *ret = (km_udp_addr){.port = 0};
+  ret->family = km_ip_parse(ret->ip, at, len);
+  return ret->family != 0 || km_udp_addr_parse(ret, at, len, NULL) == 0;
 }
 
 /* Who is asking. False: our proxy says something else than an address, which must not count as the

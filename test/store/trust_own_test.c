@@ -191,10 +191,8 @@ static void withdrawn_again_it_is_later(void **state) {
 
 /* --- a clock that was ahead ------------------------------------------------------------------- */
 
-static void said_in_the_future_it_holds_nothing_up(void **state) {
-  pair *p = *state;
-  static const int64_t ahead[] = {61, HOUR, 2 * DAY, 3000 * DAY};
-  for (unsigned i = 0; i < COUNT_OF(ahead); i++) {
+static void take_back_after(pair *p, const int64_t *ahead, unsigned count, bool apart) {
+  for (unsigned i = 0; i < count; i++) {
     recommend(p, 10 + i, 0);
     recommend(p, 20 + i, 0);
     pass(p, 1);
@@ -202,31 +200,25 @@ static void said_in_the_future_it_holds_nothing_up(void **state) {
     recommend(p, 10 + i, 0); /* refused as from the future */
     recommend(p, 20 + i, 0);
     lab_pass(p->a, -ahead[i]);
+    p->apart = apart;
     take_back(p, 10 + i);
     withdraw(p, 20 + i);
+    if (apart) {
+      meet(p);
+    }
     assert_true(blocked(p, 10 + i));
     assert_int_equal(recommended(p, 20 + i), 0);
   }
 }
 
+static void said_in_the_future_it_holds_nothing_up(void **state) {
+  static const int64_t ahead[] = {61, HOUR, 2 * DAY, 3000 * DAY};
+  take_back_after(*state, ahead, COUNT_OF(ahead), false);
+}
+
 static void nor_when_nobody_hears_what_takes_it_back(void **state) {
-  pair *p = *state;
   static const int64_t ahead[] = {61, HOUR, DAY, 2 * DAY};
-  for (unsigned i = 0; i < COUNT_OF(ahead); i++) {
-    recommend(p, 10 + i, 0);
-    recommend(p, 20 + i, 0);
-    pass(p, 1);
-    lab_pass(p->a, ahead[i]);
-    recommend(p, 10 + i, 0); /* refused as from the future */
-    recommend(p, 20 + i, 0);
-    lab_pass(p->a, -ahead[i]);
-    p->apart = true;
-    take_back(p, 10 + i);
-    withdraw(p, 20 + i);
-    meet(p);
-    assert_true(blocked(p, 10 + i));
-    assert_int_equal(recommended(p, 20 + i), 0);
-  }
+  take_back_after(*state, ahead, COUNT_OF(ahead), true);
 }
 
 /* Who kept what was said in the future spreads it when that time has come. */

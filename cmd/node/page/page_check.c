@@ -77,9 +77,7 @@ bool page_host_is_ours(const char *field, const km_udp_addr *local, const char *
   if (is_word(host, len, "localhost") || is_word(host, len, configured)) {
     return true;
   }
-  literal.family = km_ip4_parse(literal.ip, host, len)   ? 4
-                   : km_ip6_parse(literal.ip, host, len) ? 6
-                                                         : 0;
+  literal.family = km_ip_parse(literal.ip, host, len);
   km_udp_addr said = unmapped(&literal), here = unmapped(local);
   return literal.family != 0 &&
          (page_is_loopback(&literal) ||

@@ -148,9 +148,7 @@ static const struct lws_protocols protocols[] = {
 static int read_bind(km_udp_addr *ret, const status_page_config *config, km_errinfo *err) {
   const char *host = strcmp(config->host, "localhost") == 0 ? "127.0.0.1" : config->host;
   *ret = (km_udp_addr){.port = config->port};
-  ret->family = km_ip4_parse(ret->ip, host, strlen(host))   ? 4
-                : km_ip6_parse(ret->ip, host, strlen(host)) ? 6
-                                                            : 0;
+  ret->family = km_ip_parse(ret->ip, host, strlen(host));
   if (ret->family == 0) {
     return km_fail(err, KM_ERR_INVALID,
                    "the status page cannot be served on \"%s\": status_http.host has to be an IP "

@@ -10,15 +10,6 @@
 #include "cmd/node/daemon/control_io.h"
 #include "cmd/node/project/check.h"
 
-static bool read_addr(km_udp_addr *ret, const char *host, uint16_t port) {
-  const char *ip = strcmp(host, "localhost") == 0 ? "127.0.0.1" : host;
-  *ret = (km_udp_addr){.port = port};
-  ret->family = km_ip4_parse(ret->ip, ip, strlen(ip))   ? 4
-                : km_ip6_parse(ret->ip, ip, strlen(ip)) ? 6
-                                                        : 0;
-  return ret->family != 0;
-}
-
 /* 0 or the number of the system's error. */
 static int try_bind(const km_udp_addr *addr, int type) {
   struct sockaddr_storage ss;
@@ -40,11 +31,9 @@ static int try_bind(const km_udp_addr *addr, int type) {
 }
 
 static bool is_free(check *c, const char *host, uint16_t port, int type, const char *hint) {
-  km_udp_addr addr;
+  km_udp_addr addr = {.port = port};
   char at[KM_UDP_ADDR_TEXT_CAP];
-  if (!read_addr(&addr, host, port)) {
-    return true; /* said elsewhere */
-  }
+  addr.family = km_ip_parse(addr.ip, host, strlen(host)); /* the configuration takes no other */
   int number = try_bind(&addr, type);
   if (number == 0 || number == EAFNOSUPPORT) { /* without IPv6 the other one does */
     return true;

@@ -150,7 +150,7 @@ static int take_ip(const config_at *at, const tree *t, char **ret) {
   }
   const char *text = strcmp(t->text, "localhost") == 0 ? "127.0.0.1" : t->text;
   size_t len = strlen(text);
-  if (!km_ip4_parse(ip, text, len) && !km_ip6_parse(ip, text, len)) {
+  if (km_ip_parse(ip, text, len) == 0) {
     return config_refuse(at, t, "'%.40s' is no IP address, as 0.0.0.0, 127.0.0.1 or \"::\"", text);
   }
   return replace(at, ret, text);
